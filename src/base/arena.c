@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Arenas grow by blocks that double from 4 KiB to 256 KiB; what is too big
+ * for that gets a block of its own, and the current one stays in use. Free
+ * memory is hidden from AddressSanitizer's point of view until it is taken.
+ */
+#include "base/arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+	BLOCK_LEAST = 4 * 1024,
+	BLOCK_MOST = 256 * 1024,
+	ALONE = 32 * 1024,               /* from this size on a block of its own */
+	ARRAY_START = 8,                 /* elements */
+};
+
+struct arena_block {
+	struct arena_block *next;
+	size_t grown;                    /* the size that shared blocks have grown to */
+};
+
+struct arena_cleanup {
+	struct arena_cleanup *next;
+	void (*run)(void *what);
+	void *what;
+};
+
+_Static_assert(sizeof(struct arena_block) % 16 == 0, "what follows a block's head is aligned");
+
+/* The text is a constant and goes out by write: nothing here may want memory. */
+NORETURN static void
+memory_gone(void)
+{
+	static const char text[] = "millrace: out of memory\n";
+	ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+	(void)n;
+	abort();
+}
+
+void *
+memory_alloc(size_t size)
+{
+	void *p = malloc(MAX_OF(size, (size_t)1));
+
+	if (unlikely(p == NULL))
+		memory_gone();
+	return p;
+}
+
+void *
+memory_zalloc(size_t size)
+{
+	void *p = calloc(1, MAX_OF(size, (size_t)1));
+
+	if (unlikely(p == NULL))
+		memory_gone();
+	return p;
+}
+
+void *
+memory_realloc(void *p, size_t size)
+{
+	void *moved = realloc(p, MAX_OF(size, (size_t)1));
+
+	if (unlikely(moved == NULL))
+		memory_gone();
+	return moved;
+}
+
+/* A frame of the stack goes without a word, and the next one would find its memory hidden. */
+static bool
+on_the_heap(char *at)
+{
+#ifdef MEMORY_HIDES
+	char name[8];
+	void *region;
+	size_t size;
+
+	return strcmp(__asan_locate_address(at, name, sizeof(name), &region, &size), "heap") == 0;
+#else
+	return false;
+#endif
+}
+
+static void
+use_first(struct arena *a)
+{
+	static const _Alignas(16) char no_bytes[16];
+	size_t skip = -(uintptr_t)a->first & 15;
+
+	if (a->first == NULL || a->first_size < skip) {
+		a->at = a->end = (char *)no_bytes;
+		return;
+	}
+	a->at = a->first + skip;
+	a->end = a->first + a->first_size;
+	if (on_the_heap(a->at))
+		memory_hide(a->at, (size_t)(a->end - a->at));
+}
+
+void
+arena_init(struct arena *a, void *first, size_t first_size)
+{
+	*a = (struct arena){ .first = first, .first_size = first_size };
+	use_first(a);
+}
+
+void
+arena_reset(struct arena *a)
+{
+	for (struct arena_cleanup *c; (c = a->cleanups) != NULL;) {
+		a->cleanups = c->next;
+		c->run(c->what);
+	}
+	for (struct arena_block *b; (b = a->blocks) != NULL;) {
+		a->blocks = b->next;
+		free(b);
+	}
+	a->total = 0;
+	use_first(a);
+}
+
+static char *
+add_block(struct arena *a, size_t size, size_t grown)
+{
+	struct arena_block *b = memory_alloc(size);
+
+	*b = (struct arena_block){ a->blocks, grown };
+	a->blocks = b;
+	a->total += size;
+	memory_hide(b + 1, size - sizeof(*b));
+	return (char *)(b + 1);
+}
+
+void *
+arena_alloc_slow(struct arena *a, size_t size)
+{
+	if (size > SIZE_MAX / 2)
+		memory_gone();
+
+	size_t need = (size + 15) & ~(size_t)15;
+	size_t grown = a->blocks == NULL ? 0 : a->blocks->grown;
+	char *p;
+
+	if (need >= ALONE) {
+		p = add_block(a, sizeof(struct arena_block) + need, grown);
+	} else {
+		grown = MAX_OF(MIN_OF(grown * 2, (size_t)BLOCK_MOST), (size_t)BLOCK_LEAST);
+		while (grown < need + sizeof(struct arena_block))
+			grown *= 2;
+		p = add_block(a, grown, grown);
+		a->at = p + need;
+		a->end = p + grown - sizeof(struct arena_block);
+	}
+	memory_show(p, size);
+	return p;
+}
+
+void *
+arena_zalloc(struct arena *a, size_t size)
+{
+	return memset(arena_alloc(a, size), 0, size);
+}
+
+void *
+arena_array(struct arena *a, size_t count, size_t size)
+{
+	size_t bytes;
+
+	if (__builtin_mul_overflow(count, size, &bytes))
+		memory_gone();
+	return arena_zalloc(a, bytes);
+}
+
+char *
+arena_text(struct arena *a, struct slice s)
+{
+	char *text = arena_alloc(a, s.n + 1);
+
+	if (s.n > 0)
+		memcpy(text, s.at, s.n);
+	text[s.n] = '\0';
+	return text;
+}
+
+struct slice
+arena_slice(struct arena *a, struct slice s)
+{
+	return slice_make(arena_text(a, s), s.n);
+}
+
+char *
+arena_printf(struct arena *a, const char *format, ...)
+{
+	va_list list, again;
+
+	va_start(list, format);
+	va_copy(again, list);
+	int n = vsnprintf(NULL, 0, format, list);
+	size_t size = n < 0 ? 1 : (size_t)n + 1;
+	char *text = arena_alloc(a, size);
+
+	text[0] = '\0';
+	vsnprintf(text, size, format, again);
+	va_end(again);
+	va_end(list);
+	return text;
+}
+
+void
+arena_on_reset(struct arena *a, void (*run)(void *what), void *what)
+{
+	struct arena_cleanup *c = arena_alloc(a, sizeof(*c));
+
+	*c = (struct arena_cleanup){ a->cleanups, run, what };
+	a->cleanups = c;
+}
+
+/* An array that was the last thing taken grows where it stands. */
+static bool
+extend(struct arena *a, const char *array, size_t bytes, size_t wanted)
+{
+	size_t held = (bytes + 15) & ~(size_t)15, need = (wanted + 15) & ~(size_t)15;
+
+	if (array == NULL || array + held != a->at || need - held > (size_t)(a->end - a->at))
+		return false;
+	a->at += need - held;
+	memory_show(array, wanted);
+	return true;
+}
+
+static void *
+grow_array(struct arena *a, void *array, size_t count, size_t *room, size_t size)
+{
+	size_t wanted = *room == 0 ? ARRAY_START : *room * 2, bytes;
+
+	if (wanted < *room || __builtin_mul_overflow(wanted, size, &bytes) || bytes > SIZE_MAX / 2)
+		memory_gone();
+	if (!extend(a, array, *room * size, bytes)) {
+		void *moved = arena_alloc(a, bytes);
+
+		if (count > 0)
+			memcpy(moved, array, count * size);
+		array = moved;
+	}
+	*room = wanted;
+	return array;
+}
+
+void *
+arena_grow(struct arena *a, void *array_pointer, size_t *count, size_t *room, size_t size)
+{
+	char *array;
+
+	memcpy(&array, array_pointer, sizeof(array));   /* whatever type it points to */
+	if (*count == *room) {
+		array = grow_array(a, array, *count, room, size);
+		memcpy(array_pointer, &array, sizeof(array));
+	}
+	return array + (*count)++ * size;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Bump memory with one end: everything taken from an arena goes when the
+ * arena does. Allocation cannot fail: out of memory ends the process.
+ */
+#ifndef MILLRACE_BASE_ARENA_H
+#define MILLRACE_BASE_ARENA_H
+
+#include "base/bytes.h"
+
+struct arena_block;
+struct arena_cleanup;
+
+struct arena {
+	char *at, *end;
+	struct arena_block *blocks;       /* newest first; malloc'ed */
+	struct arena_cleanup *cleanups;   /* run newest first */
+	char *first;                      /* memory of the owner, used before any block */
+	size_t first_size;
+	size_t total;                     /* bytes in blocks */
+};
+
+/*
+ * `first` (may be NULL) is memory of the owner that is used before the heap is.
+ * The owner does not touch it (nor clears it) from here on: on the heap, it is hidden while free.
+ */
+void arena_init(struct arena *a, void *first, size_t first_size);
+/* Runs the cleanups, frees the blocks; the arena may be used again. */
+void arena_reset(struct arena *a);
+
+void *arena_alloc_slow(struct arena *a, size_t size);
+
+/* Aligned for any type, not cleared; never NULL, not even for no bytes. */
+static inline void *
+arena_alloc(struct arena *a, size_t size)
+{
+	size_t need = (size + 15) & ~(size_t)15;
+
+	if (likely(need >= size && need <= (size_t)(a->end - a->at))) {
+		void *p = a->at;
+
+		a->at += need;
+		memory_show(p, size);
+		return p;
+	}
+	return arena_alloc_slow(a, size);
+}
+
+void *arena_zalloc(struct arena *a, size_t size);             /* cleared */
+void *arena_array(struct arena *a, size_t count, size_t size); /* cleared; overflow ends the process */
+struct slice arena_slice(struct arena *a, struct slice s);     /* a copy; a NUL stands behind it, not counted */
+char *arena_text(struct arena *a, struct slice s);             /* a copy, NUL-terminated */
+PRINTF(2, 3) char *arena_printf(struct arena *a, const char *format, ...);
+/* Calls run(what) when the arena is reset. */
+void arena_on_reset(struct arena *a, void (*run)(void *what), void *what);
+
+/*
+ * Grows an array in place: returns where element `*count` is to be written
+ * and counts it; the array may move. Start with array NULL, count 0, size 0.
+ */
+void *arena_grow(struct arena *a, void *array_pointer, size_t *count, size_t *room, size_t size);
+#define ARENA_PUSH(a, array, count, room) \
+	((__typeof__(array))arena_grow((a), &(array), &(count), &(room), sizeof(*(array))))
+
+/* malloc and friends that never return NULL; free with free(). */
+void *memory_alloc(size_t size);
+void *memory_zalloc(size_t size);
+void *memory_realloc(void *p, size_t size);
+
+#endif
