@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The loop of a process, over libevent's event core (loop.c is the only file
+ * that includes it). A pass is: events, the ready tasks, the settling tasks, the
+ * flushing tasks, the resting tasks, and the scratch memory of the pass is forgotten.
+ */
+#ifndef MILLRACE_IO_LOOP_H
+#define MILLRACE_IO_LOOP_H
+
+#include "base/scratch.h"
+
+struct event_base;
+struct event;
+struct loop;
+
+enum loop_what { LOOP_READABLE = 1, LOOP_WRITABLE = 2, LOOP_CLOSED = 4 };   /* CLOSED: the other end sent FIN */
+
+/* Part of its owner; run(event, what) is called from the pass. */
+struct loop_event {
+	_Alignas(16) unsigned char storage[128];      /* a struct event */
+	void (*run)(struct loop_event *, unsigned what);
+	struct loop *loop;
+	bool watched;
+};
+
+/* Work for later in this pass. Part of its owner; queued at most once. */
+struct loop_task {
+	struct loop_task *next;
+	void (*run)(struct loop_task *);
+	bool queued;
+};
+
+enum loop_stage {
+	LOOP_READY,     /* bytes in hand, budget left: run until none is queued for this pass; queued while running = next pass, which then does not wait */
+	LOOP_SETTLE,    /* what must outlive the scratch is copied */
+	LOOP_FLUSH,     /* one write each; may queue READY (runs in the next pass) and REST */
+	LOOP_REST,      /* what was closed is given back */
+	LOOP_STAGES
+};
+
+/*
+ * A coarse deadline: a wheel of 100 ms slots. Setting one later than it stands is a store. Part of its owner.
+ */
+struct deadline {
+	struct deadline *next, **back;                /* in a slot of the wheel; back NULL: in none */
+	uint64_t due;                                 /* ms of clock_ms(); 0: not set */
+	uint64_t tick;                                /* of the slot it is in */
+	void (*run)(struct deadline *);
+};
+
+enum { LOOP_TICK = 100, LOOP_SLOTS = 512 };
+
+struct loop {
+	struct event_base *base;
+	struct scratch scratch;
+	struct loop_task *first[LOOP_STAGES], **last[LOOP_STAGES];
+	struct loop_task *running;                    /* ready tasks of this pass that did not run yet */
+	struct deadline *slots[LOOP_SLOTS];
+	uint64_t ticked;                              /* the tick that ran last */
+	size_t deadlines;                             /* in the wheel */
+	struct event *tick;                           /* armed while there are any */
+	bool ticking, stop;
+	bool awake;                                   /* the clock was read in this pass */
+	uint64_t passes;
+};
+
+MUST_USE bool loop_open(struct loop *l);
+void loop_close(struct loop *l);
+/* The same in a child that fork made: the parent's registrations stay. */
+void loop_forget(struct loop *l);
+/* Turns until loop_stop. `each`, if not NULL, is called at the end of every pass. */
+void loop_run(struct loop *l, void (*each)(void *what), void *what);
+void loop_stop(struct loop *l);
+/* Runs what is queued to settle, to flush and to rest, and forgets the scratch: the end of a pass, or of an owner outside of one. */
+void loop_finish(struct loop *l);
+
+/* LOOP_EDGE: READ|WRITE|CLOSED, edge-triggered, registered once. LOOP_LEVEL: READ only, level-triggered (listeners, pipes). */
+enum loop_trigger { LOOP_EDGE, LOOP_LEVEL };
+MUST_USE bool loop_watch(struct loop *l, struct loop_event *e, int fd, enum loop_trigger trigger,
+    void (*run)(struct loop_event *, unsigned what));
+void loop_unwatch(struct loop_event *e);              /* before the descriptor is closed */
+MUST_USE bool loop_signal(struct loop *l, struct loop_event *e, int signal, void (*run)(struct loop_event *, unsigned what));
+
+static inline void
+loop_queue(struct loop *l, enum loop_stage stage, struct loop_task *t)
+{
+	if (t->queued)
+		return;
+	t->queued = true;
+	t->next = NULL;
+	*l->last[stage] = t;
+	l->last[stage] = &t->next;
+}
+void loop_unqueue(struct loop *l, enum loop_stage stage, struct loop_task *t);   /* rare: walks the list */
+
+void deadline_set_slow(struct loop *l, struct deadline *d, uint64_t due);
+/* Due in `ms` from the cached now. */
+void deadline_set(struct loop *l, struct deadline *d, uint64_t ms);
+void deadline_clear(struct deadline *d);              /* a store: it stays in its slot until that is swept */
+void deadline_remove(struct loop *l, struct deadline *d);   /* out of the wheel: before the owner's memory goes */
+
+#endif
