@@ -1,0 +1,826 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One open connection: readiness bits, what was read and not taken, what is
+ * to be written. Bytes go up through protocol->read and come down through
+ * conn_write; everything one pass produced leaves in one writev.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "core/conn.h"
+#include "core/engine.h"
+#include "core/exchange.h"
+#include "core/tunnel.h"
+
+enum {
+	CONN_PIECES = 64,               /* of one writev */
+	CONN_FLUSH_EARLY = 64 * 1024,   /* bytes queued that are written before the pass ends */
+	CONN_LINGER = 2000,             /* ms that a closed client is read from, so that it gets its answer */
+	CONN_WRITE_TIMEOUT = 60 * 1000  /* ms, until an exchange says otherwise */
+};
+
+static void conn_on_event(struct loop_event *e, unsigned what);
+static void conn_on_ready(struct loop_task *t);
+static void conn_on_flush(struct loop_task *t);
+static void conn_on_rest(struct loop_task *t);
+static void conn_on_deadline(struct deadline *d);
+static void conn_feed(struct conn *c, struct slice in);
+
+/* ------------------------------------------------------------------ open */
+
+static struct conn *
+conn_new(struct engine *e, int fd, enum side side)
+{
+	static uint64_t number;
+	struct conn *c = e->free_conns;
+
+	if (c != NULL)
+		e->free_conns = c->free_next;
+	else
+		c = memory_alloc(sizeof(*c));
+	memset(c, 0, sizeof(*c));
+	c->engine = e;
+	c->side = side;
+	c->wire.fd = fd;
+	c->wire_ops = &wire_plain;
+	c->ready.run = conn_on_ready;
+	c->flush.run = conn_on_flush;
+	c->rest.run = conn_on_rest;
+	c->deadline.run = conn_on_deadline;
+	c->out_end = &c->out;
+	c->backlog_end = &c->backlog;
+	c->write_timeout = CONN_WRITE_TIMEOUT;
+	c->opened = clock_ms();
+	c->number = ++number;
+	c->all_next = e->conns;
+	c->all_back = &e->conns;
+	if (e->conns != NULL)
+		e->conns->all_back = &c->all_next;
+	e->conns = c;
+	e->conn_count++;
+	if (side == SIDE_CLIENT)
+		engine_count(&e->shared->connections, 1);
+	return c;
+}
+
+struct conn *
+conn_open_client(struct engine *e, int fd, uint16_t binding, const struct addr *from)
+{
+	const struct listener *l = e->bindings[binding].listener;
+	struct conn *c = conn_new(e, fd, SIDE_CLIENT);
+
+	c->state = CONN_OPEN;
+	c->writable = true;
+	c->binding = binding;
+	c->remote = *from;
+	if (l == NULL || !loop_watch(&e->loop, &c->event, fd, LOOP_EDGE, conn_on_event)) {
+		conn_close(c);
+		return NULL;
+	}
+	c->fingerprint = l->fingerprint;
+	c->next_protocol = l->protocol;
+	c->protocol = l->first_protocol != NULL ? l->first_protocol : l->protocol;
+	c->protocol->open(c);
+	return c;
+}
+
+struct conn *
+conn_open_peer(struct engine *e, const struct addr *to, const struct protocol_ops *protocol,
+    struct exchange *ex, uint64_t connect_timeout, struct slice first)
+{
+	bool pending;
+	int fd = socket_connect(to, &pending);
+
+	if (fd < 0)
+		return NULL;
+
+	struct conn *c = conn_new(e, fd, SIDE_PEER);
+
+	c->state = CONN_CONNECTING;
+	c->protocol = protocol;
+	c->exchange = ex;
+	c->remote = *to;
+	/* Connected at once (Unix) or not: the first write readiness says so, so both walk one road. */
+	if (!loop_watch(&e->loop, &c->event, fd, LOOP_EDGE, conn_on_event)) {
+		int error = errno;
+
+		c->exchange = NULL;
+		conn_close(c);
+		errno = error;
+		return NULL;
+	}
+	if (first.n != 0) {
+		struct backlog *b = memory_alloc(sizeof(*b) + first.n);
+
+		*b = (struct backlog){ .n = first.n };
+		memcpy(b->bytes, first.at, first.n);
+		*c->backlog_end = b;
+		c->backlog_end = &b->next;
+		c->backlog_n = first.n;
+	}
+	if (!pending) {
+		c->writable = true;
+		loop_queue(&e->loop, LOOP_READY, &c->ready);
+	}
+	conn_expect(c, connect_timeout, REASON_PEER_CONNECT_TIMEOUT);
+	return c;
+}
+
+const struct listener *
+conn_listener(const struct conn *c)
+{
+	const struct binding *b = &c->engine->bindings[c->binding];
+
+	return b->fingerprint == c->fingerprint ? b->listener : NULL;
+}
+
+const struct addr *
+conn_local(struct conn *c)
+{
+	if (c->local == NULL) {
+		c->local = memory_zalloc(sizeof(*c->local));
+		if (!socket_local(c->wire.fd, c->local))
+			c->local->n = 0;
+		addr_unmap(c->local);
+	}
+	return c->local;
+}
+
+/* ------------------------------------------------------------------ close */
+
+static void
+conn_drop_output(struct conn *c)
+{
+	struct backlog *b = c->backlog;
+
+	while (b != NULL) {
+		struct backlog *next = b->next;
+
+		free(b);
+		b = next;
+	}
+	if (c->out != NULL)
+		c->engine->pins--;
+	c->out = NULL;
+	c->out_end = &c->out;
+	c->backlog = NULL;
+	c->backlog_end = &c->backlog;
+	c->out_n = c->backlog_n = 0;
+}
+
+/* What was in `in` may still be looked at in this pass. */
+static void
+conn_drop_input(struct conn *c)
+{
+	if (c->in != NULL)
+		scratch_free_later(&c->engine->loop.scratch, c->in);
+	c->in = NULL;
+	c->in_at = c->in_n = c->in_size = 0;
+}
+
+void
+conn_close(struct conn *c)
+{
+	struct engine *e = c->engine;
+
+	if (c->state == CONN_CLOSED)
+		return;
+	c->state = CONN_CLOSED;
+	if (c->event.watched)
+		loop_unwatch(&c->event);
+	c->wire_ops->close(&c->wire);
+	deadline_remove(&e->loop, &c->deadline);
+	upstream_forget(c);
+	conn_drop_output(c);
+	conn_drop_input(c);
+	*c->all_back = c->all_next;
+	if (c->all_next != NULL)
+		c->all_next->all_back = c->all_back;
+	e->conn_count--;
+	if (c->side == SIDE_CLIENT)
+		engine_count(&e->shared->connections, (uint64_t)-1);
+	loop_queue(&e->loop, LOOP_REST, &c->rest);
+}
+
+void
+conn_reset(struct conn *c)
+{
+	if (c->state != CONN_CLOSED)
+		socket_reset_on_close(c->wire.fd);
+	conn_close(c);
+}
+
+/* The pass is over: nobody looks at it any more. */
+static void
+conn_on_rest(struct loop_task *t)
+{
+	struct conn *c = CONTAINER_OF(t, struct conn, rest);
+	struct engine *e = c->engine;
+
+	if (c->ready.queued)
+		loop_unqueue(&e->loop, LOOP_READY, &c->ready);
+	if (c->flush.queued)
+		loop_unqueue(&e->loop, LOOP_FLUSH, &c->flush);
+	free(c->local);
+	c->free_next = e->free_conns;
+	e->free_conns = c;
+}
+
+/* The descriptor failed: whoever waits on it is told. */
+static void
+conn_broken(struct conn *c, int error)
+{
+	struct exchange *ex = c->exchange;
+
+	if (c->tunnel != NULL) {
+		tunnel_broken(c->tunnel, c, error);
+		return;
+	}
+	if (ex == NULL || c->state == CONN_LINGERING) {
+		conn_close(c);
+	} else if (c->side == SIDE_CLIENT) {
+		exchange_client_failed(ex, REASON_CLIENT_GONE);
+		conn_close(c);
+	} else {
+		exchange_peer_failed(ex, c->state == CONN_CONNECTING ? REASON_PEER_REFUSED : REASON_PEER_RESET);
+		conn_close(c);
+	}
+}
+
+/* ------------------------------------------------------------------ deadlines */
+
+static void
+conn_arm(struct conn *c)
+{
+	uint64_t due = c->expect_due;
+
+	if (c->write_due != 0 && (due == 0 || c->write_due < due))
+		due = c->write_due;
+	if (due == 0)
+		deadline_clear(&c->deadline);
+	else
+		deadline_set(&c->engine->loop, &c->deadline, due > clock_ms() ? due - clock_ms() : 0);
+}
+
+void
+conn_expect(struct conn *c, uint64_t ms, enum reason reason)
+{
+	c->expects = reason;
+	c->expect_due = clock_ms() + ms;
+	conn_arm(c);
+}
+
+void
+conn_expect_nothing(struct conn *c)
+{
+	if (c->expect_due == 0)
+		return;
+	c->expect_due = 0;
+	conn_arm(c);
+}
+
+/* The other end takes nothing. */
+static void
+conn_write_late(struct conn *c)
+{
+	struct exchange *ex = c->exchange;
+
+	if (c->side == SIDE_CLIENT) {
+		engine_count(&c->engine->shared->reasons[REASON_WRITE_TIMEOUT], 1);
+		if (ex != NULL)
+			exchange_client_failed(ex, REASON_WRITE_TIMEOUT);
+	} else if (ex != NULL) {
+		exchange_peer_failed(ex, REASON_PEER_WRITE_TIMEOUT);
+	}
+	conn_reset(c);
+}
+
+static void
+conn_on_deadline(struct deadline *d)
+{
+	struct conn *c = CONTAINER_OF(d, struct conn, deadline);
+	uint64_t now = clock_ms();
+
+	if (c->state == CONN_CLOSED)
+		return;
+	if (c->tunnel != NULL) {
+		tunnel_late(c->tunnel, c);
+	} else if (c->write_due != 0 && c->write_due <= now) {
+		conn_write_late(c);
+	} else if (c->expect_due != 0 && c->expect_due <= now) {
+		c->expect_due = 0;
+		conn_arm(c);
+		if (c->state == CONN_LINGERING)
+			conn_close(c);
+		else
+			c->protocol->late(c, c->expects);
+	} else {
+		conn_arm(c);
+	}
+}
+
+/* ------------------------------------------------------------------ reading */
+
+/* Nobody refers to the scratch of this pass: the next read finds it warm in the cache. */
+static void
+conn_rewind(struct conn *c)
+{
+	if (c->engine->pins == 0)
+		scratch_reset(&c->engine->loop.scratch);
+}
+
+/* What the protocol left comes again in front of more. `rest` is in the scratch, or the end of c->in. */
+static void
+conn_keep(struct conn *c, struct slice rest)
+{
+	if (rest.n == 0) {
+		conn_drop_input(c);
+		return;
+	}
+	if (c->in != NULL && rest.at >= c->in && rest.at < c->in + c->in_size) {
+		c->in_at = (uint32_t)(rest.at - c->in);
+		c->in_n = (uint32_t)rest.n;
+		return;
+	}
+
+	char *own = memory_alloc(rest.n);
+
+	memcpy(own, rest.at, rest.n);
+	conn_drop_input(c);
+	c->in = own;
+	c->in_n = c->in_size = (uint32_t)rest.n;
+}
+
+static void
+conn_feed(struct conn *c, struct slice in)
+{
+	size_t taken = 0, n;
+
+	c->in_read = true;
+	do {
+		const struct protocol_ops *protocol = c->protocol;
+
+		n = protocol->read(c, slice_after(in, taken));
+		taken += n;
+		if (c->protocol != protocol && c->state == CONN_OPEN)
+			n = 1;          /* switched: the next one has not looked yet */
+	} while (n != 0 && taken < in.n && c->hold == 0 && c->state == CONN_OPEN && c->tunnel == NULL);
+	c->in_read = false;
+	if (c->state == CONN_CLOSED)
+		return;
+	if (c->state == CONN_LINGERING)
+		taken = in.n;
+	conn_keep(c, slice_after(in, taken));
+	if (c->tunnel != NULL)
+		tunnel_ready(c->tunnel, c);
+}
+
+/* A much is left of before: read behind it in its own block, which grows by doubling. */
+static char *
+conn_own_window(struct conn *c, size_t *room)
+{
+	size_t end = c->in_at + c->in_n;
+
+	if (c->in_size - end < CONN_SMALL) {
+		size_t size = (size_t)c->in_n * 2;
+		char *grown = memory_alloc(size);
+
+		memcpy(grown, c->in + c->in_at, c->in_n);
+		scratch_free_later(&c->engine->loop.scratch, c->in);
+		c->in = grown;
+		c->in_at = 0;
+		c->in_size = (uint32_t)size;
+		end = c->in_n;
+	}
+	*room = c->in_size - end;
+	return c->in + end;
+}
+
+/* A little is left of before: it is copied in front of the window. */
+static char *
+conn_scratch_window(struct conn *c, size_t *room)
+{
+	char *window = scratch_window(&c->engine->loop.scratch, c->in_n + SCRATCH_WINDOW);
+
+	if (c->in_n != 0)
+		memcpy(window, c->in + c->in_at, c->in_n);
+	*room = SCRATCH_WINDOW;
+	return window + c->in_n;
+}
+
+/* End of stream, nothing now, or broken: true when reading may go on. */
+static bool
+conn_read_stopped(struct conn *c, ssize_t n)
+{
+	c->readable = false;
+	if (n == WIRE_AGAIN)
+		return false;
+	if (n == WIRE_BROKEN) {
+		conn_broken(c, errno);
+		return false;
+	}
+	c->ended = true;
+	if (c->state == CONN_LINGERING)
+		conn_close(c);
+	else
+		c->protocol->finish(c, c->in_n);
+	return false;
+}
+
+/* One read and what follows from it; false: stop for now. */
+static bool
+conn_read_once(struct conn *c, size_t *budget)
+{
+	conn_rewind(c);
+
+	bool own = c->in_n > CONN_SMALL;
+	size_t room;
+	char *at = own ? conn_own_window(c, &room) : conn_scratch_window(c, &room);
+	ssize_t n = c->wire_ops->read(&c->wire, at, room);
+
+	if (n <= 0)
+		return conn_read_stopped(c, n);
+	c->received += (size_t)n;
+	if ((size_t)n < room && !c->peer_fin)
+		c->readable = false;
+	*budget -= MIN_OF((size_t)n, *budget);
+
+	struct slice in = { at - c->in_n, c->in_n + (size_t)n };
+
+	if (own)
+		c->in_n += (uint32_t)n;
+	else
+		scratch_take(&c->engine->loop.scratch, in.n);
+	if (c->state == CONN_LINGERING)
+		return true;
+	conn_feed(c, in);
+	return true;
+}
+
+static bool
+conn_may_read(const struct conn *c)
+{
+	return c->hold == 0 && (c->state == CONN_OPEN || c->state == CONN_LINGERING) && c->tunnel == NULL;
+}
+
+static void
+conn_read(struct conn *c)
+{
+	size_t budget = CONN_BUDGET;
+
+	while (c->readable && conn_may_read(c)) {
+		if (budget == 0) {
+			loop_queue(&c->engine->loop, LOOP_READY, &c->ready);
+			return;
+		}
+		if (!conn_read_once(c, &budget))
+			return;
+	}
+}
+
+void
+conn_wake(struct conn *c)
+{
+	if (c->state != CONN_CLOSED && !c->in_read && c->hold == 0 && (c->in_n != 0 || c->readable))
+		loop_queue(&c->engine->loop, LOOP_READY, &c->ready);
+}
+
+void
+conn_set_hold(struct conn *c, enum conn_hold why)
+{
+	c->hold |= (uint8_t)why;
+}
+
+void
+conn_clear_hold(struct conn *c, enum conn_hold why)
+{
+	if ((c->hold & why) == 0)
+		return;
+	c->hold &= (uint8_t)~why;
+	conn_wake(c);
+}
+
+void
+conn_switch(struct conn *c, const struct protocol_ops *protocol)
+{
+	c->protocol = protocol;
+	memset(c->state_of_protocol, 0, sizeof(c->state_of_protocol));
+	protocol->open(c);
+}
+
+/* ------------------------------------------------------------------ a turn of the connection */
+
+static void
+conn_connected(struct conn *c)
+{
+	int error = socket_error(c->wire.fd);
+
+	if (error != 0) {
+		conn_broken(c, error);
+		return;
+	}
+	c->state = CONN_OPEN;
+	conn_expect_nothing(c);
+	if (c->backlog_n != 0)
+		loop_queue(&c->engine->loop, LOOP_FLUSH, &c->flush);
+	c->protocol->open(c);
+	if (c->state == CONN_OPEN && c->exchange != NULL)
+		exchange_peer_opened(c->exchange);
+}
+
+static void
+conn_turn(struct conn *c)
+{
+	if (c->state == CONN_CONNECTING) {
+		if (!c->writable)
+			return;
+		conn_connected(c);
+	}
+	if (c->state == CONN_CLOSED)
+		return;
+	if (c->writable && c->backlog_n != 0)
+		loop_queue(&c->engine->loop, LOOP_FLUSH, &c->flush);
+	if (c->tunnel != NULL) {
+		tunnel_ready(c->tunnel, c);
+		return;
+	}
+	if (c->in_n != 0 && c->hold == 0 && c->state == CONN_OPEN && !c->in_read) {
+		conn_feed(c, slice_make(c->in + c->in_at, c->in_n));
+		if (c->state == CONN_OPEN && c->ended && c->hold == 0 && c->exchange == NULL)
+			c->protocol->finish(c, c->in_n);
+	}
+	conn_read(c);
+}
+
+/* A reset arrives as READ without CLOSED (libevent); one who is held does not read, so it has to ask. */
+static bool
+conn_was_reset(struct conn *c)
+{
+	return c->readable && !c->peer_fin && !conn_may_read(c) && c->tunnel == NULL &&
+	    c->state == CONN_OPEN && socket_error(c->wire.fd) != 0;
+}
+
+static void
+conn_on_event(struct loop_event *e, unsigned what)
+{
+	struct conn *c = CONTAINER_OF(e, struct conn, event);
+
+	if (what & LOOP_WRITABLE)
+		c->writable = true;
+	if (what & LOOP_READABLE)
+		c->readable = true;
+	if (what & LOOP_CLOSED)
+		c->readable = c->peer_fin = true;
+	if (unlikely(c->hold != 0) && conn_was_reset(c)) {
+		conn_broken(c, ECONNRESET);
+		return;
+	}
+	conn_turn(c);
+}
+
+static void
+conn_on_ready(struct loop_task *t)
+{
+	struct conn *c = CONTAINER_OF(t, struct conn, ready);
+
+	if (c->state != CONN_CLOSED)
+		conn_turn(c);
+}
+
+/* ------------------------------------------------------------------ writing */
+
+static void conn_flush(struct conn *c);
+
+void
+conn_write_slow(struct conn *c, const char *at, size_t n)
+{
+	struct engine *e = c->engine;
+
+	if (c->state == CONN_CLOSED || c->state == CONN_LINGERING)
+		return;
+	if (c->out == NULL) {
+		e->pins++;
+		loop_queue(&e->loop, LOOP_FLUSH, &c->flush);
+	} else {
+		struct segment *last = CONTAINER_OF(c->out_end, struct segment, next);
+
+		if (last->at + last->n == at) {
+			last->n += n;
+			c->out_n += n;
+			return;
+		}
+	}
+
+	struct segment *s = scratch_alloc(&e->loop.scratch, sizeof(*s));
+
+	*s = (struct segment){ .at = at, .n = n };
+	*c->out_end = s;
+	c->out_end = &s->next;
+	c->out_n += n;
+	if (c->out_n >= CONN_FLUSH_EARLY && c->state == CONN_OPEN)
+		conn_flush(c);
+}
+
+static int
+conn_gather(const struct conn *c, struct iovec *pieces, size_t *total)
+{
+	int count = 0;
+
+	*total = 0;
+	for (struct backlog *b = c->backlog; b != NULL && count < CONN_PIECES; b = b->next) {
+		pieces[count++] = (struct iovec){ b->bytes + b->at, b->n };
+		*total += b->n;
+	}
+	for (struct segment *s = c->out; s != NULL && count < CONN_PIECES; s = s->next) {
+		pieces[count++] = (struct iovec){ (char *)(uintptr_t)s->at, s->n };
+		*total += s->n;
+	}
+	return count;
+}
+
+static void
+conn_written(struct conn *c, size_t n)
+{
+	c->sent += n;
+	while (n != 0 && c->backlog != NULL) {
+		struct backlog *b = c->backlog;
+		size_t of = MIN_OF(n, b->n);
+
+		b->at += of;
+		b->n -= of;
+		c->backlog_n -= of;
+		n -= of;
+		if (b->n == 0) {
+			c->backlog = b->next;
+			free(b);
+		}
+	}
+	if (c->backlog == NULL)
+		c->backlog_end = &c->backlog;
+	while (n != 0) {
+		struct segment *s = c->out;
+		size_t of = MIN_OF(n, s->n);
+
+		s->at += of;
+		s->n -= of;
+		c->out_n -= of;
+		n -= of;
+		if (s->n == 0)
+			c->out = s->next;
+	}
+}
+
+/* What this pass could not write gets a block of its own size. */
+static void
+conn_save(struct conn *c)
+{
+	if (c->out_n != 0) {
+		struct backlog *b = memory_alloc(sizeof(*b) + c->out_n);
+
+		*b = (struct backlog){ 0 };
+		for (struct segment *s = c->out; s != NULL; s = s->next) {
+			memcpy(b->bytes + b->n, s->at, s->n);
+			b->n += s->n;
+		}
+		*c->backlog_end = b;
+		c->backlog_end = &b->next;
+		c->backlog_n += b->n;
+		c->out_n = 0;
+	}
+	c->out = NULL;
+	c->out_end = &c->out;
+}
+
+/* Writes until all is out or the socket is full; false: it broke. */
+static bool
+conn_write_out(struct conn *c)
+{
+	while (c->writable && conn_waiting(c) != 0) {
+		struct iovec pieces[CONN_PIECES];
+		size_t total;
+		int count = conn_gather(c, pieces, &total);
+		ssize_t n = c->wire_ops->write(&c->wire, pieces, count);
+
+		if (n == WIRE_BROKEN)
+			return false;
+		if (n == WIRE_AGAIN || (size_t)n < total)
+			c->writable = false;
+		if (n > 0) {
+			conn_written(c, (size_t)n);
+			c->write_due = 0;
+		}
+	}
+	return true;
+}
+
+/* All is written: what was to follow the last byte follows now. */
+static void
+conn_emptied(struct conn *c)
+{
+	if ((c->shut_wanted || c->close_wanted) && !c->shut) {
+		bool quiet = !c->linger && !c->readable && c->in_n == 0;
+
+		if (c->close_wanted && (c->ended || quiet)) {
+			conn_close(c);
+			return;
+		}
+		c->shut = true;
+		c->wire_ops->shut(&c->wire);
+	}
+	if (c->close_wanted && c->state == CONN_OPEN) {
+		c->state = CONN_LINGERING;
+		c->hold = 0;
+		conn_drop_input(c);
+		conn_expect(c, CONN_LINGER, REASON_NONE);
+		if (c->readable)
+			loop_queue(&c->engine->loop, LOOP_READY, &c->ready);
+	}
+}
+
+static void
+conn_set_congested(struct conn *c, bool congested)
+{
+	uint64_t due = congested ? (c->write_due != 0 ? c->write_due : clock_ms() + c->write_timeout) : 0;
+
+	if (due != c->write_due || congested != c->congested) {
+		c->write_due = due;
+		conn_arm(c);
+	}
+	if (congested == c->congested)
+		return;
+	c->congested = congested;
+	if (c->tunnel != NULL)
+		return;
+	if (c->exchange != NULL)
+		exchange_congestion(c->exchange, c, congested);
+	else if (congested)
+		conn_set_hold(c, HOLD_OUTPUT);
+	if (!congested)
+		conn_clear_hold(c, HOLD_OUTPUT);
+}
+
+static void
+conn_flush(struct conn *c)
+{
+	bool had = c->out != NULL;
+	bool good = conn_write_out(c);
+
+	if (had)
+		c->engine->pins--;
+	if (!good) {
+		int error = errno;
+
+		conn_save(c);
+		c->writable = false;
+		/* An early flush runs inside calls that still use the connection: the break is told later. */
+		c->broken = error != 0 ? error : EPIPE;
+		loop_queue(&c->engine->loop, LOOP_FLUSH, &c->flush);
+		return;
+	}
+	conn_save(c);
+	conn_set_congested(c, c->backlog_n != 0);
+}
+
+static void
+conn_on_flush(struct loop_task *t)
+{
+	struct conn *c = CONTAINER_OF(t, struct conn, flush);
+
+	if (c->state == CONN_CLOSED)
+		return;
+	if (c->state == CONN_CONNECTING) {
+		if (c->out != NULL)
+			c->engine->pins--;
+		conn_save(c);
+		return;
+	}
+	if (c->broken == 0)
+		conn_flush(c);
+	if (c->broken != 0) {
+		conn_broken(c, c->broken);
+		return;
+	}
+	if (c->tunnel != NULL)
+		tunnel_flushed(c->tunnel, c);
+	if (c->state == CONN_OPEN && conn_waiting(c) == 0)
+		conn_emptied(c);
+}
+
+void
+conn_shut(struct conn *c)
+{
+	c->shut_wanted = true;
+	loop_queue(&c->engine->loop, LOOP_FLUSH, &c->flush);
+}
+
+void
+conn_end(struct conn *c)
+{
+	if (c->state == CONN_CLOSED)
+		return;
+	c->close_wanted = true;
+	loop_queue(&c->engine->loop, LOOP_FLUSH, &c->flush);
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One open connection, to a client or to a peer: the same struct. It owns the
+ * descriptor, what was read and not yet taken, what is to be written, one
+ * deadline. It knows no protocol: bytes go to protocol->read, and come from conn_write.
+ *
+ * Rules. Bytes given to conn_write live to the end of the pass (scratch, snapshot, literals): what is not
+ * written by then is copied. No callback re-enters read() of the same connection.
+ * conn_close only marks and unlinks; the memory goes back when the pass ends.
+ */
+#ifndef MILLRACE_CORE_CONN_H
+#define MILLRACE_CORE_CONN_H
+
+#include "core/protocol.h"
+#include "io/loop.h"
+#include "io/socket.h"
+#include "io/wire.h"
+
+struct engine;
+struct snapshot;
+struct peer_run;
+struct tunnel;
+
+enum side { SIDE_CLIENT, SIDE_PEER };
+enum { CONN_STATE = 64, CONN_BUDGET = 256 * 1024, CONN_SMALL = 4096 };
+
+enum conn_state {
+	CONN_CONNECTING,        /* peer only */
+	CONN_OPEN,
+	CONN_LINGERING,         /* answered and closing: reads and drops, for a moment, so that the answer is not lost to a reset */
+	CONN_CLOSED
+};
+
+/* Why nothing is read at the moment; any bit holds. */
+enum conn_hold {
+	HOLD_OUTPUT = 1,        /* what it brings cannot be written to the other side yet */
+	HOLD_TURN = 2,          /* an exchange runs: the next question waits */
+	HOLD_STEP = 4,          /* a step is not ready for the body */
+	HOLD_IDLE = 8           /* nothing is expected (tunnels hand over here) */
+};
+
+struct segment {                /* scratch memory */
+	struct segment *next;
+	const char *at;
+	size_t n;
+};
+
+/* What an earlier pass could not write: heap blocks of their own size. */
+struct backlog {
+	struct backlog *next;
+	size_t at, n;
+	char bytes[];
+};
+
+struct conn {
+	struct loop_event event;
+	struct loop_task ready, flush, rest;
+	struct deadline deadline;
+	struct wire wire;
+	const struct wire_ops *wire_ops;
+	const struct protocol_ops *protocol;
+	const struct protocol_ops *next_protocol;       /* behind a PROXY line; or NULL */
+	struct engine *engine;
+	struct exchange *exchange;      /* the one that runs on it (HTTP/1, talks); or NULL */
+	struct tunnel *tunnel;          /* it left the road; or NULL */
+
+	uint8_t side, state, hold;
+	uint8_t expects;                /* enum reason of the deadline */
+	bool readable, writable;        /* edge-triggered readiness */
+	bool peer_fin;                  /* EV_CLOSED was seen: a short read does not stop */
+	bool ended;                     /* read returned 0, protocol->finish was called */
+	bool shut_wanted, shut;         /* FIN when all is written; was sent */
+	bool close_wanted;              /* close (linger) when all is written */
+	bool congested;                 /* bytes wait that the socket did not take */
+	bool in_read;
+	int broken;                     /* errno of a write: told when the pass flushes; 0: fine */
+	bool used;                      /* peer: carried an exchange before */
+	bool linger;                    /* its end waits for the other's: what was sent must arrive */
+	uint32_t write_timeout;         /* ms that the other end may take nothing while bytes wait */
+	uint32_t idle_timeout;          /* peer: ms of silence inside an exchange */
+	uint64_t expect_due, write_due; /* ms of clock_ms(); 0: not set. The deadline is the earlier one */
+	uint16_t binding;               /* client: number; the listener is engine_listener(c) */
+	uint64_t fingerprint;           /* client: of the listener when it was accepted; peer: of the pool key */
+
+	char *in;                       /* read and not taken; heap */
+	uint32_t in_at, in_n, in_size;
+
+	struct segment *out, **out_end; /* of this pass */
+	size_t out_n;
+	struct backlog *backlog, **backlog_end;
+	size_t backlog_n;
+
+	struct conn *all_next, **all_back;
+	struct conn *pool_next, **pool_back;    /* idle peer connections */
+	struct peer_run *peer;                  /* peer: where it came from */
+	struct conn *free_next;
+	struct addr remote;             /* client: who it is, after a PROXY line; peer: where it went */
+	struct addr *local;             /* where it was accepted; made when asked for (conn_local) */
+	uint64_t opened;                /* clock_ms() */
+	uint64_t number;                /* of this worker; for logs */
+	uint64_t received, sent;        /* bytes */
+
+	_Alignas(16) unsigned char state_of_protocol[CONN_STATE];
+};
+
+static inline void *
+conn_state(struct conn *c)
+{
+	return c->state_of_protocol;
+}
+
+/* An accepted descriptor; `from` is copied. NULL: it cannot be watched (the descriptor is closed). */
+struct conn *conn_open_client(struct engine *e, int fd, uint16_t binding, const struct addr *from);
+/* Connects; protocol->open is called when it is there, exchange_peer_failed when it is not. NULL: errno (nothing was opened). `first`: bytes sent before anything (a PROXY line). */
+struct conn *conn_open_peer(struct engine *e, const struct addr *to, const struct protocol_ops *protocol,
+    struct exchange *ex, uint64_t connect_timeout, struct slice first);
+
+const struct listener *conn_listener(const struct conn *c);    /* of the current snapshot; NULL: gone or changed */
+const struct addr *conn_local(struct conn *c);
+
+/* Queues bytes that live to the end of the pass. */
+void conn_write_slow(struct conn *c, const char *at, size_t n);
+static inline void
+conn_write(struct conn *c, struct slice s)
+{
+	if (s.n != 0)
+		conn_write_slow(c, s.at, s.n);
+}
+void conn_shut(struct conn *c);          /* FIN once all is written */
+/* Closes once all is written; a client that may still be sending is lingered for so that it gets its answer. */
+void conn_end(struct conn *c);
+/* At once; what was not written is lost. The exchange on it must have been told. */
+void conn_close(struct conn *c);
+void conn_reset(struct conn *c);         /* the same with RST */
+
+void conn_set_hold(struct conn *c, enum conn_hold why);
+void conn_clear_hold(struct conn *c, enum conn_hold why);      /* reads on in this pass when none is left */
+/* Read again what lies in `in`, as if it had just come (after an exchange has ended). */
+void conn_wake(struct conn *c);
+
+/* protocol->late(c, reason) in `ms`, unless said anew or cleared. */
+void conn_expect(struct conn *c, uint64_t ms, enum reason reason);
+void conn_expect_nothing(struct conn *c);
+/* Bytes for this connection are waiting in us. */
+static inline size_t
+conn_waiting(const struct conn *c)
+{
+	return c->out_n + c->backlog_n;
+}
+/* The rest of the road of this connection is another protocol's (after PROXY lines, an upgrade). */
+void conn_switch(struct conn *c, const struct protocol_ops *protocol);
+
+#endif

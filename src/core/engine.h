@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a serving process has while it runs: the loop, the current snapshot,
+ * its bindings, its free lists, its counters. One a worker; every conn knows it.
+ */
+#ifndef MILLRACE_CORE_ENGINE_H
+#define MILLRACE_CORE_ENGINE_H
+
+#include "core/access_log.h"
+#include "core/snapshot.h"
+
+enum { BINDINGS_MAX = 65535, BINDING_NONE = 0 };
+
+struct accepter;
+
+/* One number: a transport and an address, stable over reloads. */
+struct binding {
+	const struct listener *listener;        /* in the current snapshot; NULL: gone */
+	uint64_t fingerprint;
+	struct accepter *accepters;             /* the sockets this worker accepts from */
+};
+
+/* In shared memory, one a worker slot; the worker alone writes it. */
+struct worker_shared {
+	_Atomic uint64_t beat;                  /* clock_ms() of its last pass */
+	_Atomic uint64_t passes;
+	_Atomic uint64_t accepted, connections; /* connections: open client connections now */
+	_Atomic uint64_t exchanges, bytes_in, bytes_out;
+	_Atomic uint64_t reasons[REASON_COUNT];
+	_Atomic uint64_t log_dropped;
+	_Atomic uint64_t generation;
+};
+
+struct engine {
+	struct loop loop;
+	struct snapshot *snapshot;              /* current; held */
+	struct binding *bindings;               /* by number */
+	size_t binding_count;
+	struct access_sink **sinks;
+	size_t sink_count;
+	struct worker_shared *shared;           /* never NULL: private memory where there is no master */
+	struct map *peers;                      /* key -> struct peer_run; heap arena of its own */
+	struct arena arena;                     /* life of the process: peer runs */
+
+	struct conn *free_conns;
+	struct exchange *free_exchanges;
+	size_t conn_count, exchange_count;      /* living */
+	struct conn *conns;                     /* all open ones, by conn->all_next: for drains and the end */
+	size_t pins;                            /* conns and exchanges that refer to the scratch: none = it may be forgotten */
+	struct wire_pipe *free_pipes;
+	size_t free_pipe_count;
+	bool draining;
+	bool accept_paused;
+	int spare_fd;                           /* given up to accept and refuse when descriptors run out */
+};
+
+MUST_USE bool engine_open(struct engine *e);
+void engine_close(struct engine *e);            /* every connection, every pool, the snapshot */
+
+/* Accepts on `fd` for a binding from now on (level-triggered). */
+MUST_USE bool engine_accept(struct engine *e, uint16_t binding, int fd);
+/* Stops for one descriptor (closing it), or for all of the binding when fd is -1. */
+void engine_unaccept(struct engine *e, uint16_t binding, int fd);
+/* Swaps: takes over the hold on `s` (bindings[], shared_at[], log_sinks[] are set), lets go of the old one. */
+void engine_adopt(struct engine *e, struct snapshot *s);
+/* No new connections, keep-alive ends, idle ones close; engine_idle says when the last is gone. */
+void engine_drain(struct engine *e);
+bool engine_is_idle(const struct engine *e);
+/* Index of a sink of that path; opened with fd when it is new, else reopened with it. */
+int engine_sink(struct engine *e, struct slice path, int fd);
+
+static inline void
+engine_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	/* One writer: a load and a store suffice. */
+	__atomic_store_n((uint64_t *)counter, __atomic_load_n((uint64_t *)counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+
+#endif

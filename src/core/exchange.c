@@ -1,0 +1,701 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The middle of the road: a question comes from the client's protocol, runs
+ * the steps of its route, goes to a peer's protocol; the answer comes back
+ * through the same steps. Every exchange ends in one place, exchange_finish.
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "core/exchange.h"
+#include "core/tunnel.h"
+
+static void exchange_on_settle(struct loop_task *t);
+
+/* ------------------------------------------------------------------ begin, settle, end */
+
+static struct exchange *
+exchange_take(struct engine *e)
+{
+	struct exchange *ex = e->free_exchanges;
+
+	if (ex != NULL) {
+		e->free_exchanges = ex->free_next;
+	} else {
+		ex = memory_alloc(sizeof(*ex));
+		ex->settle = (struct loop_task){ .run = exchange_on_settle };
+		arena_init(&ex->arena, ex->first, sizeof(ex->first));
+	}
+	memset(ex, 0, offsetof(struct exchange, settle));
+	return ex;
+}
+
+struct exchange *
+exchange_begin(struct conn *client)
+{
+	struct engine *e = client->engine;
+	struct exchange *ex = exchange_take(e);
+
+	ex->engine = e;
+	ex->client = client;
+	ex->src = &client->remote;
+	ex->taker = -1;
+	ex->log_sink = -1;
+	ex->started_us = clock_us();
+	ex->queued_before = client->sent + conn_waiting(client);
+	ex->snapshot = snapshot_hold(e->snapshot);
+	message_init(&ex->question);
+	message_init(&ex->answer);
+	client->exchange = ex;
+	e->exchange_count++;
+	e->pins++;
+	loop_queue(&e->loop, LOOP_SETTLE, &ex->settle);
+	return ex;
+}
+
+/* What is wanted of the heads after this pass moves out of the scratch. */
+static void
+exchange_settle(struct exchange *ex)
+{
+	struct message *m = &ex->question;
+
+	if (ex->settled)
+		return;
+	ex->settled = true;
+	ex->engine->pins--;
+	if (m->base != NULL)
+		message_move(m, arena_slice(&ex->arena, slice_make(m->base, m->size)).at);
+}
+
+static void
+exchange_on_settle(struct loop_task *t)
+{
+	struct exchange *ex = CONTAINER_OF(t, struct exchange, settle);
+
+	if (!ex->free)
+		exchange_settle(ex);
+}
+
+static void
+exchange_give(struct exchange *ex)
+{
+	struct engine *e = ex->engine;
+
+	if (!ex->settled)
+		e->pins--;
+	if (ex->snapshot != NULL)
+		snapshot_release(e, ex->snapshot);
+	arena_reset(&ex->arena);
+	ex->free = true;
+	ex->free_next = e->free_exchanges;
+	e->free_exchanges = ex;
+	e->exchange_count--;
+}
+
+void
+exchange_free(struct exchange *ex)
+{
+	arena_reset(&ex->arena);
+	memory_show(ex->first, sizeof(ex->first));
+	free(ex);
+}
+
+void
+exchange_cancel(struct exchange *ex)
+{
+	ex->client->exchange = NULL;
+	exchange_give(ex);
+}
+
+static void
+exchange_end_steps(struct exchange *ex)
+{
+	const struct steps *steps = ex->steps;
+
+	if (steps == NULL || steps->state_size == 0)
+		return;
+	for (unsigned i = 0; i < ex->step && i < steps->count; i++)
+		if (steps->items[i].ops->end != NULL && (i >= 64 || (ex->ran >> i & 1) != 0))
+			steps->items[i].ops->end(ex, &steps->items[i]);
+	ex->ran = 0;
+}
+
+/* What the client's connection does next is its protocol's affair. */
+static void
+exchange_leave_client(struct exchange *ex)
+{
+	struct conn *c = ex->client;
+
+	if (c == NULL)
+		return;
+	ex->client = NULL;
+	c->exchange = NULL;
+	if (c->state == CONN_CLOSED)
+		return;
+	c->hold &= (uint8_t)~(HOLD_OUTPUT | HOLD_STEP);
+	if (c->congested)
+		conn_set_hold(c, HOLD_OUTPUT);
+	if (!ex->tunnelled)
+		c->protocol->done(c);
+}
+
+static void
+exchange_finish(struct exchange *ex)
+{
+	struct engine *e = ex->engine;
+
+	exchange_end_steps(ex);
+	exchange_drop_peer(ex, false);
+	if (ex->client != NULL && !ex->tunnelled)
+		ex->sent = ex->client->sent + conn_waiting(ex->client) - ex->queued_before;
+	if (ex->reason != REASON_NONE)
+		engine_count(&e->shared->reasons[ex->reason], 1);
+	engine_count(&e->shared->exchanges, 1);
+	engine_count(&e->shared->bytes_in, ex->received);
+	engine_count(&e->shared->bytes_out, ex->sent);
+	if (ex->log_sink >= 0)
+		access_write(e->sinks[ex->log_sink], ex->log_format, ex);
+	exchange_leave_client(ex);
+	exchange_give(ex);
+}
+
+void
+exchange_end(struct exchange *ex)
+{
+	ex->ending = true;
+	if (ex->busy == 0)
+		exchange_finish(ex);
+}
+
+/* Between these the exchange stays, whatever its steps do. */
+static void
+exchange_enter(struct exchange *ex)
+{
+	ex->busy++;
+}
+
+static void
+exchange_leave(struct exchange *ex)
+{
+	if (--ex->busy == 0 && ex->ending)
+		exchange_finish(ex);
+}
+
+/* ------------------------------------------------------------------ the question */
+
+static void
+exchange_run(struct exchange *ex)
+{
+	while (ex->step < ex->steps->count && !ex->ending) {
+		const struct step *step = &ex->steps->items[ex->step];
+		unsigned at = ex->step++;
+		const struct handler_ops *ops = step->ops;
+
+		if (step->when != NULL && ops->moment != MOMENT_ANSWER && !condition_is(step->when, ex))
+			continue;
+		if (at < 64)
+			ex->ran |= UINT64_C(1) << at;
+		if (ops->answer != NULL)
+			ex->answers |= UINT64_C(1) << step->answer_bit;
+		if (ops->question == NULL)
+			continue;
+
+		const struct steps *steps = ex->steps;
+
+		/* Before the call: a step that answers at once may end up in error steps, with a taker of their own. */
+		ex->taker = (int16_t)at;
+
+		enum verdict verdict = ops->question(ex, step);
+
+		if (ex->steps != steps || ex->ending || verdict == STEP_TAKE)
+			return;
+		ex->taker = -1;
+		if (verdict == STEP_HOLD) {
+			ex->held = true;
+			conn_set_hold(ex->client, HOLD_STEP);
+			return;
+		}
+	}
+	if (!ex->ending)
+		exchange_abort(ex, REASON_NO_ROUTE);
+}
+
+static void
+exchange_start(struct exchange *ex, const struct steps *steps)
+{
+	ex->steps = steps;
+	ex->step = 0;
+	ex->taker = -1;
+	ex->answers = 0;
+	ex->ran = 0;
+	ex->state = steps->state_size != 0 ? arena_zalloc(&ex->arena, steps->state_size) : NULL;
+	exchange_run(ex);
+}
+
+void
+exchange_resume(struct exchange *ex)
+{
+	if (!ex->held)
+		return;
+	ex->held = false;
+	exchange_enter(ex);
+	if (ex->client != NULL)
+		conn_clear_hold(ex->client, HOLD_STEP);
+	exchange_run(ex);
+	exchange_leave(ex);
+}
+
+static void
+exchange_set(struct exchange *ex, const struct settings *settings)
+{
+	ex->settings = settings;
+	ex->log_format = (uint8_t)settings->access.format;
+	ex->log_sink = settings->access.log < 0 ? -1 : ex->snapshot->log_sinks[settings->access.log];
+	ex->client->write_timeout = (uint32_t)settings->write_timeout;
+}
+
+/* A question that could not be read reaches no server, but it is logged where the listener's only one logs. */
+static void
+exchange_set_unread(struct exchange *ex)
+{
+	const struct listener *l = conn_listener(ex->client);
+
+	if (l != NULL && l->only != NULL) {
+		ex->server_name = l->only->name;
+		exchange_set(ex, &l->only->settings);
+	}
+}
+
+/* Listener, server and route; false: it was aborted. */
+static bool
+exchange_choose(struct exchange *ex)
+{
+	const struct listener *l = conn_listener(ex->client);
+
+	if (l == NULL) {
+		ex->close_client = true;
+		exchange_abort(ex, REASON_SHUTDOWN);
+		return false;
+	}
+	ex->listener = l;
+	ex->server = l->only;
+	if (!l->alone && (l->protocol->traits & PROTOCOL_HTTP) != 0) {
+		const struct server *named = host_find(l->hosts, ex->question.host);
+
+		if (named != NULL)
+			ex->server = named;
+	}
+	if (ex->server == NULL) {
+		exchange_abort(ex, REASON_MISDIRECTED);
+		return false;
+	}
+	ex->server_name = ex->server->name;
+	ex->route = route_find(ex->server->table, ex);
+	exchange_set(ex, ex->route != NULL ? ex->route->settings : &ex->server->settings);
+	if (ex->route == NULL)
+		exchange_abort(ex, REASON_NO_ROUTE);
+	return ex->route != NULL;
+}
+
+static bool
+exchange_body_fits(struct exchange *ex, uint64_t n)
+{
+	uint64_t max = ex->settings->body_max;
+
+	if (ex->talk || max == 0 || n <= max)
+		return true;
+	ex->close_client = true;
+	exchange_abort(ex, REASON_BODY_TOO_LARGE);
+	return false;
+}
+
+static void
+exchange_expect_body(struct exchange *ex)
+{
+	struct conn *c = ex->client;
+
+	if (c == NULL || ex->talk)
+		return;
+	if (ex->question_done || c->hold != 0 || ex->ending)
+		conn_expect_nothing(c);
+	else
+		conn_expect(c, ex->settings->body_timeout, REASON_BODY_TIMEOUT);
+}
+
+void
+exchange_question(struct exchange *ex, bool last)
+{
+	exchange_enter(ex);
+	ex->talk = (ex->client->protocol->traits & PROTOCOL_TURNS) == 0;
+	ex->question_done = last;
+	if (exchange_choose(ex) && exchange_body_fits(ex, ex->question.length))
+		exchange_start(ex, &ex->route->steps);
+	if (ex->settings != NULL)
+		exchange_expect_body(ex);
+	exchange_leave(ex);
+}
+
+void
+exchange_question_data(struct exchange *ex, struct slice data, bool last)
+{
+	exchange_enter(ex);
+	ex->received += data.n;
+	ex->question_done = last;
+	if (!ex->ending && exchange_body_fits(ex, ex->received) && ex->taker >= 0) {
+		const struct step *step = &ex->steps->items[ex->taker];
+		struct part part = { .kind = PART_DATA, .last = last, .data = data };
+
+		if (step->ops->data != NULL)
+			step->ops->data(ex, step, &part);
+	}
+	if (ex->settings != NULL)
+		exchange_expect_body(ex);
+	exchange_leave(ex);
+}
+
+void
+exchange_send(struct exchange *ex, const struct part *part)
+{
+	if (ex->peer != NULL)
+		ex->peer->protocol->send(ex, ex->peer, part);
+}
+
+void
+exchange_hold_question(struct exchange *ex)
+{
+	if (ex->client == NULL)
+		return;
+	conn_set_hold(ex->client, HOLD_STEP);
+	exchange_expect_body(ex);
+}
+
+void
+exchange_release_question(struct exchange *ex)
+{
+	if (ex->client == NULL)
+		return;
+	conn_clear_hold(ex->client, HOLD_STEP);
+	exchange_expect_body(ex);
+}
+
+/* ------------------------------------------------------------------ the answer */
+
+static void
+exchange_answer_steps(struct exchange *ex, struct part *part)
+{
+	for (int i = ex->taker; i-- > 0;) {
+		const struct step *step = &ex->steps->items[i];
+
+		if (step->ops->answer == NULL || (ex->answers >> step->answer_bit & 1) == 0)
+			continue;
+		if (part->kind == PART_HEAD && step->ops->moment == MOMENT_ANSWER && step->when != NULL &&
+		    !condition_is(step->when, ex)) {
+			ex->answers &= ~(UINT64_C(1) << step->answer_bit);
+			continue;
+		}
+		step->ops->answer(ex, step, part);
+	}
+}
+
+/* The head was written: its bytes are not ours beyond this call. */
+static void
+exchange_forget_head(struct message *m)
+{
+	m->base = NULL;
+	m->field_count = 0;
+	m->known = 0;
+	m->edits = NULL;
+	m->edits_end = &m->edits;
+}
+
+static void
+exchange_answered(struct exchange *ex)
+{
+	ex->answer_state = ANSWER_DONE;
+	exchange_end(ex);
+}
+
+void
+exchange_return_head(struct exchange *ex, bool last)
+{
+	struct part part = { .kind = PART_HEAD, .last = last };
+
+	if (ex->client == NULL || ex->answer_state != ANSWER_NONE)
+		return;
+	exchange_enter(ex);
+	if (ex->answers != 0)
+		exchange_answer_steps(ex, &part);
+	ex->answer_state = ANSWER_HEAD;
+	ex->status = ex->answer.status;
+	ex->client->protocol->send(ex, ex->client, &part);
+	exchange_forget_head(&ex->answer);
+	if (last)
+		exchange_answered(ex);
+	exchange_leave(ex);
+}
+
+void
+exchange_return_data(struct exchange *ex, struct slice data, bool last)
+{
+	struct part part = { .kind = PART_DATA, .last = last, .data = data };
+
+	if (ex->client == NULL || ex->answer_state == ANSWER_DONE || ex->ending)
+		return;
+	exchange_enter(ex);
+	if (ex->answers != 0)
+		exchange_answer_steps(ex, &part);
+	ex->client->protocol->send(ex, ex->client, &part);
+	if (last)
+		exchange_answered(ex);
+	exchange_leave(ex);
+}
+
+/* The error steps for that status, if there are any and they had no turn yet. */
+static const struct steps *
+exchange_error_steps(const struct exchange *ex, unsigned status)
+{
+	if (ex->server == NULL || ex->error_run || ex->answer_state != ANSWER_NONE || ex->client == NULL)
+		return NULL;
+	for (size_t i = 0; i < ex->server->error_count; i++)
+		if (status >= ex->server->errors[i].first && status <= ex->server->errors[i].last)
+			return &ex->server->errors[i].steps;
+	return NULL;
+}
+
+static bool
+exchange_run_error_steps(struct exchange *ex, unsigned status)
+{
+	const struct steps *steps = exchange_error_steps(ex, status);
+
+	if (steps == NULL)
+		return false;
+	exchange_end_steps(ex);
+	exchange_drop_peer(ex, false);
+	ex->error_run = true;
+	ex->status = (uint16_t)status;
+	exchange_start(ex, steps);
+	return true;
+}
+
+void
+exchange_return(struct exchange *ex, uint16_t status, struct slice type, struct slice body)
+{
+	struct message *m = &ex->answer;
+
+	if (status >= 400 && exchange_run_error_steps(ex, status))
+		return;
+	m->status = status;
+	m->body = BODY_LENGTH;
+	m->length = body.n;
+	if (type.n != 0 && body.n != 0)
+		message_add(m, &ex->arena, SLICE("Content-Type"), type);
+	exchange_enter(ex);
+	exchange_return_head(ex, body.n == 0);
+	if (body.n != 0)
+		exchange_return_data(ex, body, true);
+	exchange_leave(ex);
+}
+
+static void
+exchange_expect_answer(struct exchange *ex)
+{
+	struct conn *p = ex->peer;
+
+	if (p == NULL || ex->talk)
+		return;
+	if (p->hold != 0)
+		conn_expect_nothing(p);
+	else
+		conn_expect(p, p->idle_timeout, REASON_PEER_TIMEOUT);
+}
+
+void
+exchange_answer(struct exchange *ex, bool last)
+{
+	exchange_enter(ex);
+	ex->head_us = clock_us();
+	exchange_expect_answer(ex);
+	exchange_return_head(ex, last);
+	if (last)
+		exchange_drop_peer(ex, true);
+	exchange_leave(ex);
+}
+
+void
+exchange_answer_data(struct exchange *ex, struct slice data, bool last)
+{
+	exchange_enter(ex);
+	exchange_expect_answer(ex);
+	exchange_return_data(ex, data, last);
+	if (last)
+		exchange_drop_peer(ex, true);
+	exchange_leave(ex);
+}
+
+/* ------------------------------------------------------------------ what goes wrong, and back-pressure */
+
+static void
+exchange_log_failure(const struct exchange *ex, enum reason reason)
+{
+	char text[ADDR_TEXT];
+	struct slice from = addr_print(ex->src, text);
+	const struct reason_text *r = &reason_texts[reason];
+	const struct message *m = &ex->question;
+	struct slice method = m->base != NULL ? message_piece(m, m->method_text) : SLICE_EMPTY;
+	struct slice target = m->base != NULL ? message_piece(m, m->target) : SLICE_EMPTY;
+
+	if (!log_enabled(r->level))
+		return;
+	log_line(r->level, "%s, client " SLICE_FORMAT ", server " SLICE_FORMAT "%s" SLICE_FORMAT "%s" SLICE_FORMAT "%s" SLICE_FORMAT,
+	    r->text, SLICE_ARG(from), SLICE_ARG(ex->server_name), method.n != 0 ? ", " : "", SLICE_ARG(method),
+	    method.n != 0 ? " " : "", SLICE_ARG(slice_first(target, MIN_OF(target.n, 512))),
+	    ex->peer_text.n != 0 ? ", peer " : "", SLICE_ARG(ex->peer_text));
+}
+
+/* Its head is out: the client must see that what follows is missing. */
+static void
+exchange_cut(struct exchange *ex)
+{
+	struct conn *c = ex->client;
+
+	if (ex->answer.body == BODY_TO_CLOSE)
+		conn_reset(c);
+	else
+		conn_end(c);
+	exchange_end(ex);
+}
+
+void
+exchange_abort(struct exchange *ex, enum reason reason)
+{
+	if (ex->ending)
+		return;
+	exchange_enter(ex);
+	ex->reason = (uint8_t)reason;
+	if (ex->settings == NULL && ex->client != NULL)
+		exchange_set_unread(ex);
+	exchange_log_failure(ex, reason);
+	exchange_drop_peer(ex, false);
+	if (ex->client == NULL) {
+		exchange_end(ex);
+	} else if (ex->answer_state != ANSWER_NONE) {
+		exchange_cut(ex);
+	} else if (!exchange_run_error_steps(ex, reason_texts[reason].status)) {
+		ex->error_run = true;
+		ex->taker = ex->steps != NULL ? (int16_t)ex->step : -1;
+		if (!ex->client->protocol->fail(ex, ex->client, reason)) {
+			conn_end(ex->client);
+			exchange_end(ex);
+		}
+	}
+	exchange_leave(ex);
+}
+
+void
+exchange_client_failed(struct exchange *ex, enum reason reason)
+{
+	struct conn *c = ex->client;
+
+	ex->reason = (uint8_t)reason;
+	if (c != NULL) {
+		ex->sent = c->sent - MIN_OF(c->sent, ex->queued_before);
+		c->exchange = NULL;
+		ex->client = NULL;
+	}
+	exchange_end(ex);
+}
+
+void
+exchange_peer_opened(struct exchange *ex)
+{
+	const struct step *step = &ex->steps->items[ex->taker];
+
+	exchange_enter(ex);
+	ex->peer_us = clock_us();
+	if (step->ops->peer_open != NULL)
+		step->ops->peer_open(ex, step);
+	exchange_leave(ex);
+}
+
+void
+exchange_peer_failed(struct exchange *ex, enum reason reason)
+{
+	exchange_enter(ex);
+
+	const struct step *step = ex->taker >= 0 ? &ex->steps->items[ex->taker] : NULL;
+
+	if (ex->ending || step == NULL || step->ops->peer_fail == NULL) {
+		exchange_abort(ex, reason);
+	} else {
+		exchange_drop_peer(ex, false);
+		step->ops->peer_fail(ex, step, reason);
+	}
+	exchange_leave(ex);
+}
+
+void
+exchange_drop_peer(struct exchange *ex, bool clean)
+{
+	struct conn *p = ex->peer;
+
+	if (p == NULL || ex->tunnelled)
+		return;
+	ex->peer = NULL;
+	p->exchange = NULL;
+	p->hold = 0;
+	if (clean && p->state == CONN_OPEN)
+		p->protocol->done(p);
+	else
+		conn_close(p);
+	if (ex->client != NULL && !ex->client->congested)
+		conn_clear_hold(ex->client, HOLD_OUTPUT);
+}
+
+void
+exchange_congestion(struct exchange *ex, struct conn *c, bool congested)
+{
+	struct conn *other = c == ex->client ? ex->peer : ex->client;
+
+	/* Answered here (echo): the client's own question waits. */
+	if (other == NULL)
+		other = c;
+	if (congested)
+		conn_set_hold(other, HOLD_OUTPUT);
+	else
+		conn_clear_hold(other, HOLD_OUTPUT);
+	if (other == ex->peer && ex->answer_state != ANSWER_NONE)
+		exchange_expect_answer(ex);
+	else if (other == ex->client && ex->settings != NULL)
+		exchange_expect_body(ex);
+}
+
+/* ------------------------------------------------------------------ off the road */
+
+void
+exchange_tunnel(struct exchange *ex)
+{
+	struct conn *client = ex->client, *peer = ex->peer;
+	uint64_t idle = ex->settings->idle_timeout, write = ex->settings->write_timeout;
+
+	exchange_settle(ex);
+	exchange_end_steps(ex);
+	ex->server_name = arena_slice(&ex->arena, ex->server_name);
+	ex->upstream_name = arena_slice(&ex->arena, ex->upstream_name);
+	ex->peer_text = arena_slice(&ex->arena, ex->peer_text);
+	ex->question.edits = NULL;
+	ex->question.edits_end = &ex->question.edits;
+	ex->tunnelled = true;
+	ex->answer_state = ANSWER_HEAD;
+	ex->steps = NULL;
+	ex->taker = -1;
+	ex->route = NULL;
+	ex->server = NULL;
+	ex->settings = NULL;
+	ex->listener = NULL;
+	snapshot_release(ex->engine, ex->snapshot);
+	ex->snapshot = NULL;
+	conn_expect_nothing(client);
+	conn_expect_nothing(peer);
+	client->hold = peer->hold = 0;
+	tunnel_join(ex, client, peer, idle, write);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One question and its answer (a turn), or both directions until the end (a
+ * talk). It joins two places, a client connection and a peer's, either of which may be
+ * absent; it owns an arena; it runs the steps of its route.
+ */
+#ifndef MILLRACE_CORE_EXCHANGE_H
+#define MILLRACE_CORE_EXCHANGE_H
+
+#include "core/conn.h"
+#include "core/engine.h"
+#include "core/handler.h"
+#include "core/listener.h"
+
+enum { EXCHANGE_FIRST = 1536 };          /* bytes of its arena that are part of it */
+
+enum answer_state {
+	ANSWER_NONE,            /* nothing of it yet: it may still be chosen anew (error steps, another peer) */
+	ANSWER_HEAD,            /* its head was sent towards the client */
+	ANSWER_DONE
+};
+
+struct exchange {
+	struct conn *client;            /* NULL: gone */
+	struct conn *peer;              /* or NULL */
+	struct engine *engine;
+	struct snapshot *snapshot;      /* held; NULL for a talk that left the road */
+	const struct listener *listener;
+	const struct server *server;
+	const struct route *route;
+	const struct settings *settings;        /* the route's, or the server's */
+	const struct steps *steps;
+	uint16_t step;                  /* the next to run */
+	int16_t taker;                  /* the step that took it, or -1 */
+	uint64_t answers;               /* bits of the steps that want to see the answer */
+	unsigned char *state;           /* of the steps */
+	uint64_t ran;                   /* bits of the first 64 steps that ran and have state */
+
+	uint8_t answer_state;           /* enum answer_state */
+	uint8_t reason;                 /* enum reason: why it failed */
+	bool question_done;             /* all of it came */
+	bool talk;
+	bool error_run;                 /* error steps ran or run: not twice */
+	bool held;                      /* a step holds it */
+	bool tunnelled;                 /* it left the road */
+	bool ending;                    /* exchange_end was asked for */
+	uint8_t busy;                   /* calls of it that run: it ends behind the last */
+	bool settled;                   /* its head was copied into the arena */
+	bool free;                      /* in the free list */
+	bool close_client;              /* the client's connection ends with this exchange */
+	bool gave_up;                   /* a pattern ran into its limit: what it would have said is not known, so the exchange fails (REASON_INTERNAL) */
+
+	struct message question, answer;
+	const struct addr *src;         /* the client: of its connection, which outlives this by a pass */
+	int log_sink;                   /* of the engine; -1: none */
+	uint8_t log_format;             /* enum access_format */
+	uint32_t captures[32];          /* pairs of positions in question.path; UINT32_MAX: unset */
+	const struct regex *captured;   /* the regex they are of; or NULL */
+
+	uint64_t number;
+	uint64_t started_us;            /* clock_us() */
+	uint64_t peer_us, head_us;      /* to the peer's connection, to the answer's head; 0: not reached */
+	uint64_t received, sent;        /* body bytes of the question, bytes queued of the answer (head included) */
+	uint64_t queued_before;         /* bytes queued on the client when it began */
+	uint16_t status;                /* what the client got; 0: nothing */
+	uint16_t attempts;              /* peers tried */
+	struct slice peer_text, upstream_name, server_name;     /* for logs */
+
+	/* From here on nothing is cleared at the begin. */
+	struct loop_task settle;
+	struct exchange *free_next;
+	struct arena arena;
+	_Alignas(16) unsigned char first[EXCHANGE_FIRST];
+};
+
+static inline void *
+exchange_state(struct exchange *ex, const struct step *step)
+{
+	return ex->state + step->state_at;
+}
+
+/* ------------------------------------------------------------------ for protocols */
+
+/* A question begins on this connection. Its message is empty; the arena is there. */
+struct exchange *exchange_begin(struct conn *client);
+/* It did not: nothing is logged or counted (the head is not complete yet). */
+void exchange_cancel(struct exchange *ex);
+/* The head is in ex->question: chooses server and route, runs the steps. `last`: no body follows. */
+void exchange_question(struct exchange *ex, bool last);
+/* Bytes of the question's body (a talk: what the client says). */
+void exchange_question_data(struct exchange *ex, struct slice data, bool last);
+/* From the peer: the head is in ex->answer. Interim answers (1xx but 101) are the protocol's own affair. */
+void exchange_answer(struct exchange *ex, bool last);
+void exchange_answer_data(struct exchange *ex, struct slice data, bool last);
+/* The client's connection or the peer's failed. */
+void exchange_client_failed(struct exchange *ex, enum reason reason);
+void exchange_peer_opened(struct exchange *ex);
+void exchange_peer_failed(struct exchange *ex, enum reason reason);
+/* A conn has room again / has none: the other side's reading follows. Called by conn.c. */
+void exchange_congestion(struct exchange *ex, struct conn *c, bool congested);
+
+/* ------------------------------------------------------------------ for handlers */
+
+/* Question parts to the peer's protocol. HEAD is ex->question. */
+void exchange_send(struct exchange *ex, const struct part *part);
+/* An answer made here: status and, in ex->answer, fields; the body may follow by exchange_return_data. */
+void exchange_return(struct exchange *ex, uint16_t status, struct slice type, struct slice body);
+/* The same in parts: ex->answer was filled (status, body, length). */
+void exchange_return_head(struct exchange *ex, bool last);
+void exchange_return_data(struct exchange *ex, struct slice data, bool last);
+/* Goes on with the step behind the one that said STEP_HOLD. */
+void exchange_resume(struct exchange *ex);
+/* The only way to fail: answers in the protocol's words if nothing is out, error steps first; else cuts the connection. */
+void exchange_abort(struct exchange *ex, enum reason reason);
+/* The peer's connection is no longer this exchange's: kept when clean, closed otherwise. */
+void exchange_drop_peer(struct exchange *ex, bool clean);
+/* The body of the question is not read for now / is again. */
+void exchange_hold_question(struct exchange *ex);
+void exchange_release_question(struct exchange *ex);
+/* Ends: log line, counters, the steps' end(), arena, back to the free list. Deferred while one of its calls runs. */
+void exchange_end(struct exchange *ex);
+/* Its memory, when the process ends. */
+void exchange_free(struct exchange *ex);
+/* Both connections leave the road: bytes go straight between them (the peer's is open). The snapshot is let go. */
+void exchange_tunnel(struct exchange *ex);
+
+#endif

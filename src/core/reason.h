@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The one vocabulary of failures: each with its word in logs and counters,
+ * the HTTP status it answers with, and whose fault it is.
+ */
+#ifndef MILLRACE_CORE_REASON_H
+#define MILLRACE_CORE_REASON_H
+
+#include "base/log.h"
+
+enum reason {
+	REASON_NONE,
+	REASON_CLIENT_GONE,             /* closed or reset before its answer was out */
+	REASON_CLIENT_IDLE,             /* kept alive and silent: nobody's fault */
+	REASON_BAD_MESSAGE,             /* malformed: 400 */
+	REASON_BAD_HOST,                /* Host missing, doubled, malformed: 400 */
+	REASON_BAD_PROXY_LINE,          /* PROXY header expected and not found */
+	REASON_URI_TOO_LONG,            /* 414 */
+	REASON_HEAD_TOO_LARGE,          /* 431 */
+	REASON_BODY_TOO_LARGE,          /* 413 */
+	REASON_BAD_EXPECTATION,         /* 417 */
+	REASON_NOT_IMPLEMENTED,         /* a transfer coding, CONNECT: 501 */
+	REASON_BAD_VERSION,             /* 505 */
+	REASON_HEAD_TIMEOUT,            /* 408 */
+	REASON_BODY_TIMEOUT,            /* 408 */
+	REASON_WRITE_TIMEOUT,           /* the client does not read */
+	REASON_MISDIRECTED,             /* 421: no server of this listener has that name */
+	REASON_NO_ROUTE,                /* 404 */
+	REASON_DENIED,                  /* 403 */
+	REASON_NO_PEER,                 /* every peer is down or was tried: 502 */
+	REASON_PEER_REFUSED,            /* connect failed: 502 */
+	REASON_PEER_CONNECT_TIMEOUT,    /* 504 */
+	REASON_PEER_CLOSED,             /* before the answer was complete: 502 */
+	REASON_PEER_RESET,              /* 502 */
+	REASON_PEER_BAD_MESSAGE,        /* a malformed answer: 502 */
+	REASON_PEER_TIMEOUT,            /* no head in time, or silent in the body: 504 */
+	REASON_PEER_WRITE_TIMEOUT,      /* the peer does not read: 504 */
+	REASON_IDLE_TIMEOUT,            /* a silent tunnel */
+	REASON_LIMIT,                   /* out of descriptors or connections: 503 */
+	REASON_SHUTDOWN,                /* the worker is leaving: 503 */
+	REASON_INTERNAL,                /* a step gave up: 500 */
+	REASON_COUNT
+};
+
+struct reason_text {
+	const char *word;               /* peer_refused */
+	const char *text;               /* "the peer refused the connection" */
+	uint16_t status;                /* 0: no answer, just close */
+	enum log_level level;
+};
+
+extern const struct reason_text reason_texts[REASON_COUNT];
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Texts: cut once into literals and fields, then built front to back. Escapes
+ * and fields are read in one pass over what stands in the file, so an escaped
+ * dollar is a dollar, and an error points at its own column.
+ */
+#include "core/text.h"
+
+#include "core/exchange.h"
+
+/* ------------------------------------------------------------------ compiled */
+
+struct cutter {
+	struct reading *r;
+	const struct scope *scope;
+	struct text *text;
+	struct slice raw;
+	size_t at;
+	struct builder literal;         /* all literals one behind the other; never longer than raw */
+	size_t cut;                     /* where in it the current one begins */
+	size_t room;
+};
+
+/* `n` bytes of the raw text as a place in the file: a string's quote stands before them. */
+static struct span
+span_at(const struct cutter *c, size_t at, size_t n)
+{
+	struct span s = c->text->raw.span;
+
+	if (s.file == 0)
+		return s;
+	s.at += (uint32_t)at + (c->text->raw.kind == VALUE_STRING);
+	s.n = (uint32_t)n;
+	return s;
+}
+
+static void
+end_literal(struct cutter *c)
+{
+	struct slice piece = slice_after(builder_slice(&c->literal), c->cut);
+
+	if (piece.n == 0)
+		return;
+	ARENA_PUSH(c->r->arena, c->text->parts, c->text->part_count, c->room)->literal = piece;
+	c->cut = c->literal.n;
+}
+
+/* One escape, decoded by itself: the dollar it may hold begins no field. */
+static bool
+cut_escape(struct cutter *c)
+{
+	struct slice escape = slice_make(c->raw.at + c->at, MIN_OF(c->raw.n - c->at, (size_t)2));
+	struct value piece = c->text->raw;
+	struct slice decoded;
+
+	if (slice_is(escape, "\\x"))
+		escape.n = MIN_OF(c->raw.n - c->at, (size_t)4);
+	piece.raw = escape;
+	piece.span = span_at(c, c->at, escape.n);
+	/* schema_decode counts from behind a quote */
+	piece.span.at -= piece.span.file != 0;
+	if (!schema_decode(c->r, &piece, false, &decoded))
+		return false;
+	builder_slice_put(&c->literal, decoded);
+	c->at += escape.n;
+	return true;
+}
+
+static bool
+is_name_byte(char b)
+{
+	return ascii_is_alpha(b) || ascii_is_digit(b) || b == '_' || b == '.' || b == '-';
+}
+
+/* nginx's $name. */
+static bool
+report_bare(struct cutter *c)
+{
+	size_t end = c->at + 1;
+
+	while (end < c->raw.n && is_name_byte(c->raw.at[end]))
+		end++;
+	/* a full stop may end a sentence */
+	while (c->raw.at[end - 1] == '.' || c->raw.at[end - 1] == '-')
+		end--;
+
+	struct slice name = diag_word(slice_make(c->raw.at + c->at + 1, end - c->at - 1));
+
+	diag_error(c->r->diag, span_at(c, c->at, end - c->at),
+	    "a field in a string is written \"${" SLICE_FORMAT "}\"; a plain dollar sign is \"\\$\"", SLICE_ARG(name));
+	return false;
+}
+
+static bool
+cut_field(struct cutter *c)
+{
+	size_t from = c->at + 2, end = slice_find(c->raw, '}', from);
+	struct slice name = slice_make(c->raw.at + from, end - from);
+
+	if (end == c->raw.n) {
+		diag_error(c->r->diag, span_at(c, c->at, 2), "\"${\" without its \"}\"; a plain dollar sign is \"\\$\"");
+		return false;
+	}
+	if (name.n == 0) {
+		diag_error(c->r->diag, span_at(c, c->at, 3), "\"${}\" names no field");
+		return false;
+	}
+	end_literal(c);
+	c->at = end + 1;
+	return field_find(c->r, c->scope, name, span_at(c, from, name.n),
+	    &ARENA_PUSH(c->r->arena, c->text->parts, c->text->part_count, c->room)->ref);
+}
+
+static bool
+cut_dollar(struct cutter *c)
+{
+	char next = c->at + 1 < c->raw.n ? c->raw.at[c->at + 1] : ' ';
+
+	if (next == '{')
+		return cut_field(c);
+	if (ascii_is_alpha(next) || ascii_is_digit(next) || next == '_')
+		return report_bare(c);
+	builder_byte(&c->literal, '$');
+	c->at++;
+	return true;
+}
+
+/* Goes on behind a bad field, so that all of them are reported; a bad escape ends it. */
+static bool
+cut(struct cutter *c)
+{
+	bool fine = true;
+
+	while (c->at < c->raw.n) {
+		size_t before = c->at;
+		char b = c->raw.at[before];
+
+		if (b == '\\') {
+			if (!cut_escape(c))
+				return false;
+		} else if (b == '$') {
+			fine = cut_dollar(c) && fine;
+			if (c->at == before)
+				c->at++;
+		} else {
+			builder_byte(&c->literal, b);
+			c->at++;
+		}
+	}
+	end_literal(c);
+	return fine;
+}
+
+static bool
+text_read(struct reading *r, const struct value *v, const struct argument *a, void *out)
+{
+	struct text *t = out;
+
+	*t = (struct text){ .raw = *v, .place = (enum text_place)a->more };
+	if (v->kind == VALUE_WORD) {
+		t->constant = true;
+		t->literal = v->raw;
+	}
+	return true;
+}
+
+static bool
+text_compile(struct reading *r, const struct scope *scope, const struct argument *a, void *out)
+{
+	struct text *t = out;
+
+	if (t->raw.kind == VALUE_WORD)
+		return true;
+
+	struct cutter c = { .r = r, .scope = scope, .text = t, .raw = t->raw.raw };
+
+	c.literal = builder_on(arena_alloc(r->arena, c.raw.n + 1), c.raw.n);
+	t->parts = NULL;
+	t->part_count = 0;
+	if (!cut(&c))
+		return false;
+	t->constant = c.literal.n == 0 ? t->part_count == 0 : t->part_count == 1 && t->parts[0].ref.field == NULL;
+	t->literal = t->constant ? builder_slice(&c.literal) : SLICE_EMPTY;
+	if (t->constant && t->literal.n > TEXT_MAX && t->place != TEXT_PLAIN)
+		diag_error(r->diag, t->raw.span, "the text is longer than %d bytes", TEXT_MAX);
+	return !t->constant || t->literal.n <= TEXT_MAX || t->place == TEXT_PLAIN;
+}
+
+const struct type type_text = {
+	.name = "TEXT", .wanted = "a text (\"…${field}…\")", .size = sizeof(struct text),
+	.read = text_read, .compile = text_compile,
+};
+
+/* ------------------------------------------------------------------ built */
+
+static void
+put_header(struct builder *b, struct slice s)
+{
+	size_t from = b->n;
+
+	builder_slice_put(b, s);
+	for (size_t i = from; i < b->n; i++)
+		if (((unsigned char)b->at[i] < 0x20 && b->at[i] != '\t') || b->at[i] == 0x7f)
+			b->at[i] = ' ';
+}
+
+/* What a value may hold as it is: RFC 3986 3.3 in a path, and in a query what does not part its arguments. */
+static bool
+stands_in_url(char byte, bool query)
+{
+	return ascii_is_alpha(byte) || ascii_is_digit(byte) ||
+	    (byte != '\0' && strchr(query ? "-._~/:@!$'()*," : "-._~/:@!$'()*,&=+;", byte) != NULL);
+}
+
+/*
+ * The value is decoded: its `%`, `?` and `#` are bytes like others, and the next to decode must get them back.
+ * Left as they are, %252e%252e would become the `..` that was refused before, and a `?` would begin a query.
+ */
+static void
+put_url(struct builder *b, struct slice s, bool query)
+{
+	static const char digits[] = "0123456789ABCDEF";
+
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char byte = (unsigned char)s.at[i];
+
+		if (stands_in_url(s.at[i], query))
+			builder_byte(b, s.at[i]);
+		else
+			builder_put(b, (const char[]){ '%', digits[byte >> 4], digits[byte & 15] }, 3);
+	}
+}
+
+static void
+put_value(const struct text *t, const struct field *f, struct slice value, struct builder *b)
+{
+	switch (t->place) {
+	case TEXT_PLAIN:
+		builder_slice_put(b, value);
+		break;
+	case TEXT_URL:
+		if (f->flags & FIELD_URI)
+			builder_uri(b, value);
+		else
+			put_url(b, value, memchr(b->at, '?', b->n) != NULL);
+		break;
+	case TEXT_HEADER:
+		put_header(b, value);
+		break;
+	case TEXT_JSON:
+		builder_json(b, value);
+		break;
+	case TEXT_LOG:
+		builder_log(b, value);
+		break;
+	}
+}
+
+bool
+text_build(const struct text *t, struct exchange *ex, struct builder *b)
+{
+	struct slice value;
+
+	if (t->constant) {
+		builder_slice_put(b, t->literal);
+		return !b->full;
+	}
+	for (size_t i = 0; i < t->part_count && !b->full; i++) {
+		const struct text_part *part = &t->parts[i];
+
+		if (part->ref.field == NULL)
+			builder_slice_put(b, part->literal);
+		else if (field_text(ex, &part->ref, part->ref.field->flags & FIELD_JOINED, &value))
+			put_value(t, part->ref.field, value, b);
+	}
+	return !b->full;
+}
+
+bool
+text_get(const struct text *t, struct exchange *ex, struct slice *out)
+{
+	char room[TEXT_MAX];
+	struct builder b = builder_on(room, sizeof(room));
+
+	if (t->constant) {
+		*out = t->literal;
+		return true;
+	}
+	if (!text_build(t, ex, &b))
+		return false;
+	*out = arena_slice(&ex->arena, builder_slice(&b));
+	return true;
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Two ways, one in each direction, both with the same few rules: nothing is
+ * read while the other side has not taken what came before; a way that keeps
+ * filling the window is spliced through a pipe; its end is passed on behind
+ * its last byte. The tunnel lives in the arena of its exchange and ends with it.
+ */
+#include "core/tunnel.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "core/exchange.h"
+
+enum {
+	FULL_READS = 2,                 /* in a row: then a way is spliced */
+	PIPES_KEPT = 32                 /* open ones that a worker keeps for the next way */
+};
+
+struct way {
+	struct conn *from, *to;
+	struct wire_pipe pipe;
+	uint64_t stuck;                 /* clock_ms() since when `to` takes nothing of the pipe; 0: it does */
+	uint8_t full;                   /* full reads in a row */
+	bool splicing;
+	bool passed;                    /* its end was passed on */
+};
+
+struct tunnel {
+	struct exchange *exchange;
+	struct way ways[2];             /* by the side it comes from */
+	uint64_t active;                /* clock_ms() of the last byte */
+	uint32_t idle, write;           /* ms */
+	uint64_t received;              /* what the client's connection had counted before */
+};
+
+static struct way *
+way_from(struct tunnel *t, const struct conn *c)
+{
+	return &t->ways[c->side];
+}
+
+static struct way *
+way_into(struct tunnel *t, const struct conn *c)
+{
+	return &t->ways[c->side == SIDE_CLIENT ? SIDE_PEER : SIDE_CLIENT];
+}
+
+/* ------------------------------------------------------------------ pipes */
+
+static bool
+take_pipe(struct engine *e, struct wire_pipe *p)
+{
+	if (e->free_pipe_count == 0)
+		return wire_pipe_open(p);
+	*p = e->free_pipes[--e->free_pipe_count];
+	return true;
+}
+
+static void
+give_pipe(struct engine *e, struct wire_pipe *p)
+{
+	if (p->in < 0)
+		return;
+	if (p->held != 0 || e->free_pipe_count == PIPES_KEPT) {
+		wire_pipe_close(p);
+		return;
+	}
+	if (e->free_pipes == NULL)
+		e->free_pipes = memory_zalloc(PIPES_KEPT * sizeof(*e->free_pipes));
+	e->free_pipes[e->free_pipe_count++] = *p;
+	*p = (struct wire_pipe){ .in = -1, .out = -1 };
+}
+
+void
+tunnel_close_pipes(struct engine *e)
+{
+	while (e->free_pipe_count > 0)
+		wire_pipe_close(&e->free_pipes[--e->free_pipe_count]);
+	free(e->free_pipes);
+	e->free_pipes = NULL;
+}
+
+/* ------------------------------------------------------------------ the end */
+
+/* Nobody may touch the tunnel behind this call: it was memory of the exchange. */
+static void
+end(struct tunnel *t, enum reason reason, void (*close)(struct conn *))
+{
+	struct exchange *ex = t->exchange;
+	struct conn *client = t->ways[SIDE_CLIENT].from, *peer = t->ways[SIDE_PEER].from;
+
+	ex->received += client->received - t->received;
+	ex->sent = client->sent - MIN_OF(client->sent, ex->queued_before);
+	if (ex->reason == REASON_NONE)
+		ex->reason = (uint8_t)reason;
+	for (size_t i = 0; i < ARRAY_COUNT(t->ways); i++)
+		give_pipe(client->engine, &t->ways[i].pipe);
+	client->tunnel = peer->tunnel = NULL;
+	client->exchange = peer->exchange = NULL;
+	close(client);
+	close(peer);
+	exchange_end(ex);
+}
+
+/* A reset is passed on as a reset: the other end must not take what it has for the whole. */
+void
+tunnel_broken(struct tunnel *t, struct conn *c, int error)
+{
+	end(t, c->side == SIDE_CLIENT ? REASON_CLIENT_GONE : REASON_PEER_RESET, conn_reset);
+}
+
+static bool
+is_over(const struct tunnel *t)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(t->ways); i++)
+		if (!t->ways[i].passed || conn_waiting(t->ways[i].to) != 0)
+			return false;
+	return true;
+}
+
+/* ------------------------------------------------------------------ deadlines */
+
+/* Traffic only stores the time: how long it is silent is asked when the deadline comes. */
+static uint64_t
+due_of(struct tunnel *t, struct conn *c)
+{
+	uint64_t due = t->active + t->idle, stuck = way_into(t, c)->stuck;
+
+	return stuck != 0 ? MIN_OF(due, stuck + t->write) : due;
+}
+
+static void
+arm(struct tunnel *t, struct conn *c)
+{
+	uint64_t due = due_of(t, c), now = clock_ms();
+
+	conn_expect(c, due > now ? due - now : 0, REASON_IDLE_TIMEOUT);
+}
+
+static bool
+write_is_late(struct tunnel *t, struct conn *c, uint64_t now)
+{
+	uint64_t stuck = way_into(t, c)->stuck;
+
+	return (c->write_due != 0 && c->write_due <= now) || (stuck != 0 && stuck + t->write <= now);
+}
+
+void
+tunnel_late(struct tunnel *t, struct conn *c)
+{
+	uint64_t now = clock_ms();
+
+	if (write_is_late(t, c, now))
+		end(t, c->side == SIDE_CLIENT ? REASON_WRITE_TIMEOUT : REASON_PEER_WRITE_TIMEOUT, conn_reset);
+	else if (t->active + t->idle <= now)
+		end(t, REASON_IDLE_TIMEOUT, conn_close);
+	else
+		arm(t, c);
+}
+
+/* ------------------------------------------------------------------ one way */
+
+/* False: the pipe still holds bytes, or the tunnel has ended. */
+static bool
+drain(struct tunnel *t, struct way *w)
+{
+	struct conn *to = w->to;
+
+	while (w->pipe.held != 0) {
+		ssize_t n = to->writable ? wire_pipe_drain(&w->pipe, to->wire.fd) : WIRE_AGAIN;
+
+		if (n == WIRE_BROKEN) {
+			tunnel_broken(t, to, errno);
+			return false;
+		}
+		if (n <= 0) {
+			to->writable = false;
+			if (w->stuck == 0) {
+				w->stuck = clock_ms();
+				arm(t, to);
+			}
+			return false;
+		}
+		to->sent += (size_t)n;
+		t->active = clock_ms();
+		w->stuck = 0;
+	}
+	return true;
+}
+
+/* A pipe is filled only when it is empty, so that AGAIN can but mean that the socket has nothing. */
+static ssize_t
+fill(struct way *w)
+{
+	ssize_t n = wire_pipe_fill(&w->pipe, w->from->wire.fd, w->pipe.size);
+
+	if (n <= 0)
+		give_pipe(w->from->engine, &w->pipe);
+	if (n >= 0 && n < SCRATCH_WINDOW) {
+		w->splicing = false;
+		w->full = 0;
+	}
+	return n;
+}
+
+static ssize_t
+copy(struct way *w)
+{
+	struct conn *from = w->from;
+	struct scratch *scratch = &from->engine->loop.scratch;
+
+	/* Nobody refers to what was read before: the same memory again is warm in the cache. */
+	if (from->engine->pins == 0)
+		scratch_reset(scratch);
+
+	char *window = scratch_window(scratch, SCRATCH_WINDOW);
+	ssize_t n = from->wire_ops->read(&from->wire, window, SCRATCH_WINDOW);
+
+	if (n <= 0)
+		return n;
+	scratch_take(scratch, (size_t)n);
+	conn_write(w->to, slice_make(window, (size_t)n));
+	if (n == SCRATCH_WINDOW) {
+		w->full = (uint8_t)MIN_OF(w->full + 1, FULL_READS);
+	} else {
+		w->full = 0;
+		if (!from->peer_fin)
+			from->readable = false;
+	}
+	return n;
+}
+
+/* What was copied and is not written yet goes before anything a pipe would bring. */
+static bool
+may_splice(struct way *w)
+{
+	if (!w->splicing) {
+		if (w->full < FULL_READS || !w->from->wire_ops->splices || !w->to->wire_ops->splices)
+			return false;
+		w->splicing = true;
+	}
+	if (conn_waiting(w->to) != 0)
+		return false;
+	if (w->pipe.in < 0 && !take_pipe(w->from->engine, &w->pipe)) {
+		w->splicing = false;
+		w->full = 0;
+		return false;
+	}
+	return true;
+}
+
+/* One read and its write; false: stop, and the tunnel may have ended. */
+static bool
+step(struct tunnel *t, struct way *w, size_t *budget)
+{
+	struct conn *from = w->from, *to = w->to;
+
+	if (!drain(t, w))
+		return false;
+	if (!w->splicing)
+		give_pipe(from->engine, &w->pipe);
+	if (from->ended) {
+		if (!w->passed)
+			conn_shut(to);
+		w->passed = true;
+		return false;
+	}
+	if (!from->readable || to->backlog_n != 0)
+		return false;
+	if (*budget == 0) {
+		loop_queue(&from->engine->loop, LOOP_READY, &from->ready);
+		return false;
+	}
+
+	ssize_t n = may_splice(w) ? fill(w) : copy(w);
+
+	if (n == WIRE_BROKEN) {
+		tunnel_broken(t, from, errno);
+		return false;
+	}
+	if (n <= 0) {
+		from->readable = false;
+		from->ended = n == 0;
+		return from->ended;
+	}
+	from->received += (size_t)n;
+	t->active = clock_ms();
+	*budget -= MIN_OF((size_t)n, *budget);
+	return true;
+}
+
+static void
+pump(struct tunnel *t, struct way *w)
+{
+	size_t budget = CONN_BUDGET;
+
+	while (step(t, w, &budget))
+		continue;
+}
+
+/* What was read while it was still on the road. */
+static void
+send_leftover(struct tunnel *t, struct conn *c)
+{
+	conn_write(way_from(t, c)->to, slice_make(c->in + c->in_at, c->in_n));
+	if (c->side == SIDE_CLIENT)
+		t->received -= c->in_n;
+	scratch_free_later(&c->engine->loop.scratch, c->in);
+	c->in = NULL;
+	c->in_at = c->in_n = c->in_size = 0;
+}
+
+/* ------------------------------------------------------------------ called by conn.c */
+
+/* Nothing is moved here: callers up the stack still look at the scratch. */
+void
+tunnel_join(struct exchange *ex, struct conn *client, struct conn *peer, uint64_t idle, uint64_t write)
+{
+	struct tunnel *t = arena_zalloc(&ex->arena, sizeof(*t));
+	struct conn *ends[] = { client, peer };
+
+	*t = (struct tunnel){
+		.exchange = ex,
+		.ways = {
+			[SIDE_CLIENT] = { .from = client, .to = peer, .pipe = { .in = -1, .out = -1 } },
+			[SIDE_PEER] = { .from = peer, .to = client, .pipe = { .in = -1, .out = -1 } },
+		},
+		.active = clock_ms(),
+		.idle = (uint32_t)MIN_OF(idle != 0 ? idle : UINT32_MAX, UINT32_MAX),
+		.write = (uint32_t)MIN_OF(write != 0 ? write : UINT32_MAX, UINT32_MAX),
+		.received = client->received,
+	};
+	for (size_t i = 0; i < ARRAY_COUNT(ends); i++) {
+		ends[i]->tunnel = t;
+		ends[i]->hold = 0;
+		ends[i]->write_timeout = t->write;
+		conn_expect_nothing(ends[i]);
+		loop_queue(&ends[i]->engine->loop, LOOP_READY, &ends[i]->ready);
+	}
+	arm(t, client);
+}
+
+/* A reset arrives as readable; one who is not read from (now, or any more) has to be asked. */
+static bool
+was_reset(struct tunnel *t, struct conn *c)
+{
+	const struct way *w = way_from(t, c);
+
+	if (!c->readable)
+		return false;
+	if (c->ended)
+		c->readable = false;
+	else if (c->peer_fin || (w->to->backlog_n == 0 && w->pipe.held == 0))
+		return false;
+	return socket_error(c->wire.fd) != 0;
+}
+
+void
+tunnel_ready(struct tunnel *t, struct conn *c)
+{
+	if (c->in_read)
+		return;
+	if (was_reset(t, c)) {
+		tunnel_broken(t, c, ECONNRESET);
+		return;
+	}
+	if (way_into(t, c)->pipe.held != 0)
+		pump(t, way_into(t, c));
+	if (c->tunnel == NULL)
+		return;
+	if (c->in_n != 0)
+		send_leftover(t, c);
+	pump(t, way_from(t, c));
+}
+
+void
+tunnel_flushed(struct tunnel *t, struct conn *c)
+{
+	struct way *w = way_into(t, c);
+
+	t->active = clock_ms();
+	if (is_over(t))
+		end(t, REASON_NONE, conn_close);
+	else if (c->backlog_n == 0 && w->from->readable && !w->from->ended)
+		loop_queue(&c->engine->loop, LOOP_READY, &w->from->ready);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A named group of backends: the configured, immutable part, and beside it what
+ * a worker keeps while it runs: whose turn it is, who fails, idle connections.
+ */
+#ifndef MILLRACE_CORE_UPSTREAM_H
+#define MILLRACE_CORE_UPSTREAM_H
+
+#include "core/conn.h"
+#include "core/text.h"
+
+struct peer {
+	struct addr addr;
+	struct slice text;              /* as written */
+	uint32_t weight;                /* 1..1000 */
+	uint32_t max_fails;             /* 0: never counted */
+	uint64_t fail_timeout;          /* ms: fails are counted within, and it then rests so long */
+	bool backup, down;
+	uint32_t index;                 /* in its upstream */
+	uint32_t shared;                /* index of its shared object in snapshot.shared */
+};
+
+enum proxy_line { PROXY_LINE_OFF, PROXY_LINE_V1, PROXY_LINE_V2 };
+
+struct upstream {
+	struct slice name;
+	const struct protocol_ops *protocol;    /* NULL: of the server that proxies to it */
+	struct peer *peers;
+	size_t peer_count;
+	uint32_t index;                 /* in snapshot.upstreams */
+	uint64_t connect_timeout, header_timeout, idle_timeout, write_timeout;   /* ms */
+	int64_t pool_idle;              /* connections kept by a worker for each peer; 0: none */
+	uint64_t pool_timeout;          /* ms */
+	int64_t retries;                /* further peers tried */
+	int proxy_line;                 /* enum proxy_line: sent in front of each connection */
+	struct span span;
+};
+
+/* In shared memory, one a peer: outlives reloads. Atomics only. */
+struct peer_shared {
+	_Atomic uint64_t down_until;    /* clock_ms(); 0: up */
+	_Atomic uint64_t window;        /* clock_ms() at which the counted fails began */
+	_Atomic uint32_t fails;
+	_Atomic uint32_t in_flight;
+	_Atomic uint64_t taken, failed; /* counters */
+};
+
+/* What a worker keeps for an address: found by (protocol, address, PROXY line), so it outlives snapshots. It is never freed. */
+struct peer_run {
+	struct slice key;
+	struct conn *idle;              /* LIFO by conn->pool_next */
+	size_t idle_count;
+	int64_t pool_idle;              /* of the snapshot adopted last; 0: it is not there */
+	uint64_t pool_timeout;          /* ms */
+};
+
+/* What a worker keeps for a peer of one upstream. */
+struct peer_state {
+	struct peer_shared *shared;
+	int64_t current;                /* smooth weighted round robin */
+	bool trial;                     /* it was chosen though it rested: what comes of that decides */
+};
+
+/* Beside one upstream of one snapshot; both by peer.index. */
+struct upstream_run {
+	struct peer_run **peers;
+	struct peer_state *states;
+};
+
+/* At a swap: finds or makes what runs beside the snapshot. Idle connections that it has no room for are closed. */
+void upstream_adopt(struct engine *e, struct snapshot *s);
+void upstream_disown(struct engine *e, struct snapshot *s);
+
+enum { UPSTREAM_PEERS_MAX = 256 };
+/* Peers tried already: a bit each. */
+struct peer_set {
+	uint64_t bits[UPSTREAM_PEERS_MAX / 64];
+};
+
+/*
+ * Whose turn it is among those up and not tried (backups when no other is left); NULL: none. A peer whose rest is over
+ * gets one trial. When all rest and none was tried, the one that rests longest.
+ */
+const struct peer *upstream_choose(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer_set *tried);
+/* An idle connection of that peer, registered and open, or NULL. */
+struct conn *upstream_take(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
+/* The connection (its `peer` is set, nothing of an exchange is left) is clean and may be kept: else the caller closes it. */
+void upstream_give(struct conn *c);
+/* An idle connection closed by itself: out of the pool. Called by conn_close. */
+void upstream_forget(struct conn *c);
+/* What came of a choice: it answered; it did not connect, broke off or was silent. Neither, where it is not the peer's fault. */
+void upstream_worked(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
+void upstream_failed(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
+
+extern const struct directive upstream_rows[];   /* fill a struct upstream_block */
+struct upstream_block {
+	struct upstream upstream;
+	struct list servers;            /* struct filled of struct upstream_server */
+	struct name protocol;
+};
+struct upstream_server {
+	struct endpoint to;
+	int64_t weight, max_fails;
+	uint64_t fail_timeout;
+	bool backup, down;
+};
+
+#endif
