@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Hop-by-hop fields, cookies and query parameters: walks over a head, without memory of their own.
+ */
+#include "protocols/http/fields.h"
+
+#define BIT(known) (UINT64_C(1) << (known))
+
+static const uint64_t hop_by_hop = BIT(KNOWN_CONNECTION) | BIT(KNOWN_KEEP_ALIVE) | BIT(KNOWN_PROXY_AUTHENTICATE) |
+    BIT(KNOWN_PROXY_AUTHORIZATION) | BIT(KNOWN_PROXY_CONNECTION) | BIT(KNOWN_TE) | BIT(KNOWN_TRAILER) |
+    BIT(KNOWN_TRANSFER_ENCODING) | BIT(KNOWN_UPGRADE);
+
+/* Who may connect must not be able to make us forget where a question came from, or where it ends. */
+static const uint64_t kept = BIT(KNOWN_HOST) | BIT(KNOWN_CONTENT_LENGTH) | BIT(KNOWN_FORWARDED);
+
+static void
+strip_option(struct message *m, struct slice option)
+{
+	enum known known = known_find(option);
+
+	if ((kept >> known & 1) != 0 || slice_starts_nocase(option, SLICE("X-Forwarded-")))
+		return;
+	if ((hop_by_hop >> known & 1) == 0)
+		message_remove(m, known, option);
+}
+
+/* The names that Connection has are looked for only where there are others than these two. */
+static void
+strip_options(struct message *m, struct slice options)
+{
+	struct slice option;
+
+	while (slice_split(&options, ',', &option)) {
+		option = slice_trim(option);
+		if (option.n > 0 && !slice_equal_nocase(option, SLICE("close")) &&
+		    !slice_equal_nocase(option, SLICE("keep-alive")))
+			strip_option(m, option);
+	}
+}
+
+void
+fields_strip(struct message *m)
+{
+	if ((m->known & hop_by_hop) == 0)
+		return;
+	for (struct message_field *f = m->fields; f < m->fields + m->field_count; f++) {
+		if ((hop_by_hop >> f->known & 1) == 0 || f->removed)
+			continue;
+		f->removed = true;
+		if (f->known == KNOWN_CONNECTION)
+			strip_options(m, message_field_value(m, f));
+	}
+	m->known &= ~hop_by_hop;
+}
+
+bool
+fields_cookie(const struct message *m, struct slice name, size_t nth, struct slice *value)
+{
+	struct slice all, pair;
+
+	for (size_t i = 0; message_find(m, KNOWN_COOKIE, SLICE_EMPTY, i, &all); i++) {
+		while (slice_split(&all, ';', &pair)) {
+			pair = slice_trim(pair);
+
+			size_t equals = slice_find(pair, '=', 0);
+
+			if (equals == pair.n || !slice_equal(slice_first(pair, equals), name) || nth-- > 0)
+				continue;
+			*value = slice_after(pair, equals + 1);
+			return true;
+		}
+	}
+	return false;
+}
+
+bool
+fields_pair(struct slice *query, struct slice *name, struct slice *value)
+{
+	struct slice pair;
+
+	do {
+		if (!slice_split(query, '&', &pair))
+			return false;
+	} while (pair.n == 0);
+
+	size_t equals = slice_find(pair, '=', 0);
+
+	*name = slice_first(pair, equals);
+	*value = equals < pair.n ? slice_after(pair, equals + 1) : slice_make(pair.at + pair.n, 0);
+	return true;
+}

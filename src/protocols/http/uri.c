@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * RFC 3986 6.2.2 in one pass: decode and remove dots for the path, the equivalent
+ * encoded form for the target that is forwarded. The usual path needs neither, and nothing is copied.
+ */
+#include "protocols/http/uri.h"
+
+#include "protocols/http/scan.h"
+
+enum {
+	PATH = 1,               /* stands for itself in a path: pchar without %XX and `/` (RFC 3986 3.3) */
+	UNRESERVED = 2,         /* RFC 3986 2.3 */
+	ODD = 4,                /* nothing for a URI, but seen raw in paths: encoded when it is forwarded */
+};
+
+static const uint8_t classes[256] = {
+	['0' ... '9'] = PATH | UNRESERVED, ['A' ... 'Z'] = PATH | UNRESERVED, ['a' ... 'z'] = PATH | UNRESERVED,
+	['-'] = PATH | UNRESERVED, ['.'] = PATH | UNRESERVED, ['_'] = PATH | UNRESERVED, ['~'] = PATH | UNRESERVED,
+	['!'] = PATH, ['$'] = PATH, ['&'] = PATH, ['\''] = PATH, ['('] = PATH, [')'] = PATH, ['*'] = PATH,
+	['+'] = PATH, [','] = PATH, [';'] = PATH, ['='] = PATH, [':'] = PATH, ['@'] = PATH, ['/'] = PATH,
+	['"'] = ODD, ['<'] = ODD, ['>'] = ODD, ['['] = ODD, [']'] = ODD, ['^'] = ODD, ['`'] = ODD,
+	['{'] = ODD, ['|'] = ODD, ['}'] = ODD,
+};
+
+static inline bool
+is(char c, unsigned which)
+{
+	return (classes[(unsigned char)c] & which) != 0;
+}
+
+/* Where path, query and the whole lie in the target. */
+struct parts {
+	struct slice path, query;
+	struct slice whole;             /* both, as they stand */
+	bool odd;                       /* the path needs decoding, encoding, or dots worked off */
+};
+
+/* The path ends at its `?` or at the end; false: a byte that may not be there. */
+static bool
+find_path(struct slice s, struct parts *p)
+{
+	const char *end = s.at + s.n, *at = s.at;
+
+	p->odd = false;
+	for (; (at = scan(at, end, end, SCAN_NOT_PATH)) < end && *at != '?'; at++) {
+		if (*at == '.')         /* one that begins a segment may be all of it */
+			p->odd |= at[-1] == '/';
+		else if (*at == '%' || is(*at, ODD))
+			p->odd = true;
+		else if (!is(*at, PATH))
+			return false;
+	}
+	p->path = slice_first(s, (size_t)(at - s.at));
+	return true;
+}
+
+static bool
+find_parts(struct slice s, struct parts *p)
+{
+	const char *end = s.at + s.n;
+
+	p->whole = s;
+	if (!find_path(s, p))
+		return false;
+	p->query = slice_make(end, 0);
+	if (p->path.n == s.n)
+		return true;
+	p->query = slice_after(s, p->path.n + 1);
+	return scan(p->query.at, end, end, SCAN_NOT_QUERY) == end;
+}
+
+static void
+put_encoded(struct builder *b, unsigned char c)
+{
+	static const char hex[] = "0123456789ABCDEF";
+
+	builder_put(b, (char[]){ '%', hex[c >> 4], hex[c & 15] }, 3);
+}
+
+/* One byte of the path, raw or %XX, to both; *at goes behind it. */
+static bool
+decode(struct slice s, size_t *at, struct builder *path, struct builder *forward)
+{
+	char c = s.at[*at];
+
+	if (c != '%') {
+		*at += 1;
+		builder_byte(path, c);
+		if (is(c, ODD))
+			put_encoded(forward, (unsigned char)c);
+		else
+			builder_byte(forward, c);
+		return true;
+	}
+	if (s.n - *at < 3)
+		return false;
+
+	int high = ascii_hex_value(s.at[*at + 1]), low = ascii_hex_value(s.at[*at + 2]);
+
+	if (high < 0 || low < 0)
+		return false;
+	c = (char)(high << 4 | low);
+	if (c == '\0' || c == '/' || c == '\\')
+		return false;
+	*at += 3;
+	builder_byte(path, c);
+	if (is(c, UNRESERVED))
+		builder_byte(forward, c);
+	else
+		put_encoded(forward, (unsigned char)c);
+	return true;
+}
+
+/* What stands before the last `/` of what was written, which goes too; false: there is none before it. */
+static bool
+drop_segment(struct builder *b)
+{
+	while (b->n > 0 && b->at[b->n - 1] != '/')
+		b->n--;
+	if (b->n == 0)
+		return false;
+	b->n--;
+	return true;
+}
+
+/*
+ * The segment that begins at `from` (behind its `/`) is complete: `.` and `..` are taken back (RFC 3986 5.2.4). In the
+ * forwarded form dots are always raw, and its slashes are those of the path.
+ */
+static bool
+settle_segment(struct builder *path, size_t from, struct builder *forward, bool last)
+{
+	struct slice segment = slice_make(path->at + from, path->n - from);
+	bool one = slice_is(segment, "."), two = slice_is(segment, "..");
+
+	if (!one && !two)
+		return true;
+	for (unsigned i = two ? 2 : 1; i > 0; i--)
+		if (!drop_segment(path) || !drop_segment(forward))
+			return false;
+	/* what a last dot leaves is a directory */
+	if (last) {
+		builder_byte(path, '/');
+		builder_byte(forward, '/');
+	}
+	return true;
+}
+
+static bool
+work_off(struct slice s, struct builder *path, struct builder *forward)
+{
+	size_t at = 0;
+
+	while (at < s.n) {
+		builder_byte(path, '/');
+		builder_byte(forward, '/');
+		at++;
+
+		size_t from = path->n;
+
+		while (at < s.n && s.at[at] != '/')
+			if (!decode(s, &at, path, forward))
+				return false;
+		if (!settle_segment(path, from, forward, at == s.n))
+			return false;
+	}
+	return true;
+}
+
+/* The target of an absolute form behind its authority; RFC 9112 3.2.1, 3.2.4: what is forwarded when that has no path. */
+static struct slice
+behind_authority(struct slice target)
+{
+	size_t at = slice_find_slice(target, SLICE("://"));
+
+	if (at == target.n)
+		return target;
+	for (at += 3; at < target.n && target.at[at] != '/' && target.at[at] != '?';)
+		at++;
+	return slice_after(target, at);
+}
+
+static bool
+all_of_server(struct message *m, struct slice whole)
+{
+	m->path = m->forward = whole;
+	m->query = slice_make(whole.at + whole.n, 0);
+	return true;
+}
+
+static bool
+normalise(struct message *m, struct arena *a)
+{
+	struct slice target = message_piece(m, m->target), path_text = target;
+	struct parts parts;
+
+	if (target.n == 0)
+		return false;
+	if (target.n == 1 && target.at[0] == '*')
+		return all_of_server(m, target);
+	if (target.at[0] != '/')
+		path_text = behind_authority(target);
+	if (path_text.n == 0 && m->method == METHOD_OPTIONS)
+		return all_of_server(m, SLICE("*"));
+
+	bool rootless = path_text.n == 0 || path_text.at[0] == '?';
+
+	if (!rootless && path_text.at[0] != '/')
+		return false;
+	if (!find_parts(path_text, &parts))
+		return false;
+	m->query = parts.query;
+	if (likely(!parts.odd && !rootless)) {
+		m->path = parts.path;
+		m->forward = parts.whole;
+		return true;
+	}
+
+	size_t tail = parts.whole.n - parts.path.n;
+	struct builder path = builder_on(arena_alloc(a, parts.path.n + 1), parts.path.n + 1);
+	struct builder forward = builder_on(arena_alloc(a, parts.path.n * 3 + 1 + tail), parts.path.n * 3 + 1 + tail);
+
+	if (!work_off(rootless ? SLICE("/") : parts.path, &path, &forward))
+		return false;
+	builder_put(&forward, parts.whole.at + parts.path.n, tail);
+	m->path = builder_slice(&path);
+	m->forward = builder_slice(&forward);
+	return true;
+}
+
+bool
+uri_normalise(struct message *m, struct arena *a, enum reason *why)
+{
+	if (likely(normalise(m, a)))
+		return true;
+	*why = REASON_BAD_MESSAGE;
+	return false;
+}
