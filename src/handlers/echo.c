@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * echo: what the client says, back to it, streamed. HTTP: the body of the
+ * question as the body of a 200; a talk: byte by byte.
+ */
+#include "core/exchange.h"
+#include "handlers/handlers.h"
+
+static void
+copy_content_type(struct exchange *ex)
+{
+	struct slice type;
+
+	if (message_find(&ex->question, KNOWN_CONTENT_TYPE, SLICE_EMPTY, 0, &type))
+		message_add(&ex->answer, &ex->arena, known_names[KNOWN_CONTENT_TYPE], arena_slice(&ex->arena, type));
+}
+
+static enum verdict
+echo_question(struct exchange *ex, const struct step *step)
+{
+	const struct message *question = &ex->question;
+
+	if (ex->talk)
+		return STEP_TAKE;
+	if (question->body == BODY_NONE) {
+		exchange_return(ex, 200, SLICE_EMPTY, SLICE_EMPTY);
+		return STEP_TAKE;
+	}
+	copy_content_type(ex);
+	ex->answer.status = 200;
+	ex->answer.body = question->body;
+	ex->answer.length = question->length;
+	exchange_return_head(ex, false);
+	return STEP_TAKE;
+}
+
+static void
+echo_data(struct exchange *ex, const struct step *step, const struct part *part)
+{
+	exchange_return_data(ex, part->data, part->last);
+}
+
+static const struct handler_ops echo_ops = {
+	.name = "echo",
+	.moment = MOMENT_QUESTION,
+	.takes = true,
+	.question = echo_question,
+	.data = echo_data,
+};
+
+const struct directive handler_echo_rows[] = {
+	{ "echo", DIRECTIVE_STEP, .ops = &echo_ops,
+	    .help = "Sends back what the client sends: for trying things out." },
+	{ 0 },
+};

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * proxy: hands a question to a peer of an upstream, and tries another where
+ * that is safe. Attempts and the copy of the body that another attempt needs are known here only.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "core/exchange.h"
+#include "core/field_map.h"
+#include "core/proxy_header.h"
+#include "handlers/handlers.h"
+
+enum { PROXY_KEEP_MAX = 64 * 1024 };     /* bytes of a question's body kept for another attempt */
+
+struct proxy_settings {
+	struct value target;
+	const struct upstream *upstream;        /* or, of a map: */
+	struct field_map_use map;
+	const struct upstream **of_result;      /* by map_result.index */
+};
+
+struct proxy_state {
+	const struct upstream *upstream;
+	const struct peer *peer;
+	struct peer_set tried;
+	char *kept;                             /* heap; of the question's body */
+	uint32_t kept_n, kept_size;
+	uint16_t retries;
+	uint8_t reason;                         /* enum reason of the last attempt */
+	bool kept_last;                         /* the kept bytes are all there will be */
+	bool lost;                              /* more came than is kept */
+	bool open;                              /* the peer's connection is there */
+	bool pooled;                            /* and served before */
+	bool fresh;                             /* a pooled one was stale: only new ones now */
+};
+
+/* ------------------------------------------------------------------ the kept body */
+
+static bool
+proxy_is_idempotent(const struct exchange *ex)
+{
+	switch ((enum method)ex->question.method) {
+	case METHOD_GET:
+	case METHOD_HEAD:
+	case METHOD_PUT:
+	case METHOD_DELETE:
+	case METHOD_OPTIONS:
+	case METHOD_TRACE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void
+proxy_drop_kept(struct exchange *ex, struct proxy_state *st)
+{
+	/* What was just sent from it is written when the pass ends. */
+	if (st->kept != NULL)
+		scratch_free_later(&ex->engine->loop.scratch, st->kept);
+	st->kept = NULL;
+	st->kept_n = st->kept_size = 0;
+}
+
+static void
+proxy_keep(struct exchange *ex, struct proxy_state *st, const struct part *part)
+{
+	size_t need = st->kept_n + part->data.n;
+
+	if (need > st->kept_size) {
+		size_t size = MAX_OF(need, (size_t)st->kept_size * 2);
+		char *grown = memory_alloc(size);
+
+		if (st->kept_n != 0)
+			memcpy(grown, st->kept, st->kept_n);
+		if (st->kept != NULL)
+			scratch_free_later(&ex->engine->loop.scratch, st->kept);
+		st->kept = grown;
+		st->kept_size = (uint32_t)size;
+	}
+	if (part->data.n != 0)
+		memcpy(st->kept + st->kept_n, part->data.at, part->data.n);
+	st->kept_n = (uint32_t)need;
+	st->kept_last = part->last;
+}
+
+/* ------------------------------------------------------------------ an attempt */
+
+static bool
+proxy_asks_for_body(const struct exchange *ex)
+{
+	const struct message *m = &ex->question;
+
+	/* Error steps run when the body is gone. */
+	return m->body != BODY_NONE && !(m->body == BODY_LENGTH && m->length == 0) && !ex->error_run;
+}
+
+static void
+proxy_send_question(struct exchange *ex, struct proxy_state *st)
+{
+	bool body = proxy_asks_for_body(ex);
+
+	exchange_send(ex, &(struct part){ .kind = PART_HEAD, .last = !body });
+	if (body && (st->kept_n != 0 || st->kept_last))
+		exchange_send(ex, &(struct part){
+		    .kind = PART_DATA, .last = st->kept_last, .data = slice_make(st->kept, st->kept_n) });
+	if (!proxy_is_idempotent(ex)) {
+		st->lost = st->lost || st->kept_n != 0;
+		proxy_drop_kept(ex, st);
+	}
+}
+
+static void
+proxy_opened(struct exchange *ex, const struct step *step)
+{
+	struct proxy_state *st = exchange_state(ex, step);
+	struct conn *p = ex->peer;
+
+	st->open = true;
+	p->write_timeout = (uint32_t)st->upstream->write_timeout;
+	p->idle_timeout = (uint32_t)st->upstream->idle_timeout;
+	if (ex->talk) {
+		upstream_worked(ex->engine, ex->snapshot, st->upstream, st->peer);
+		exchange_tunnel(ex);
+		return;
+	}
+	proxy_send_question(ex, st);
+	conn_expect(p, st->upstream->header_timeout, REASON_PEER_TIMEOUT);
+	exchange_release_question(ex);
+}
+
+static struct conn *
+proxy_connect(struct exchange *ex, struct proxy_state *st)
+{
+	const struct upstream *u = st->upstream;
+	const struct protocol_ops *protocol = u->protocol != NULL ? u->protocol : ex->client->protocol;
+	char header[PROXY_HEADER_WRITTEN];
+	struct builder b = builder_on(header, sizeof(header));
+
+	if (u->proxy_line == PROXY_LINE_V1)
+		proxy_header_write_v1(&b, ex->src, conn_local(ex->client));
+	else if (u->proxy_line == PROXY_LINE_V2)
+		proxy_header_write_v2(&b, ex->src, conn_local(ex->client));
+
+	struct conn *p = conn_open_peer(ex->engine, &st->peer->addr, protocol, ex, u->connect_timeout, builder_slice(&b));
+
+	/* One that says who its client is serves no other: it is not pooled. */
+	if (p != NULL && u->proxy_line == PROXY_LINE_OFF)
+		p->peer = ex->snapshot->upstream_runs[u->index].peers[st->peer->index];
+	return p;
+}
+
+static void
+proxy_note_failure(struct exchange *ex, struct proxy_state *st, enum reason reason)
+{
+	st->reason = (uint8_t)reason;
+	st->tried.bits[st->peer->index / 64] |= UINT64_C(1) << st->peer->index % 64;
+	upstream_failed(ex->engine, ex->snapshot, st->upstream, st->peer);
+	log_line(LOG_WARN, "upstream " SLICE_FORMAT ", peer " SLICE_FORMAT ": %s", SLICE_ARG(st->upstream->name),
+	    SLICE_ARG(st->peer->text), reason_texts[reason].text);
+}
+
+/* A pooled or a new connection to st->peer; false: it could not even be begun. */
+static bool
+proxy_reach(struct exchange *ex, const struct step *step)
+{
+	struct proxy_state *st = exchange_state(ex, step);
+	const struct upstream *u = st->upstream;
+	bool pools = u->proxy_line == PROXY_LINE_OFF && !st->fresh && !ex->talk && !ex->question.upgrade;
+	struct conn *p = pools ? upstream_take(ex->engine, ex->snapshot, u, st->peer) : NULL;
+
+	ex->attempts++;
+	ex->peer_text = st->peer->text;
+	st->open = false;
+	st->pooled = p != NULL;
+	if (p == NULL)
+		p = proxy_connect(ex, st);
+	if (p == NULL)
+		return false;
+	ex->peer = p;
+	p->exchange = ex;
+	if (st->pooled)
+		exchange_peer_opened(ex);
+	return true;
+}
+
+static void
+proxy_try(struct exchange *ex, const struct step *step)
+{
+	struct proxy_state *st = exchange_state(ex, step);
+
+	for (;;) {
+		st->peer = upstream_choose(ex->engine, ex->snapshot, st->upstream, &st->tried);
+		if (st->peer == NULL) {
+			exchange_abort(ex, st->reason != REASON_NONE ? (enum reason)st->reason : REASON_NO_PEER);
+			return;
+		}
+		if (proxy_reach(ex, step))
+			return;
+		proxy_note_failure(ex, st, errno == EMFILE || errno == ENFILE ? REASON_LIMIT : REASON_PEER_REFUSED);
+		if (st->retries == 0) {
+			exchange_abort(ex, (enum reason)st->reason);
+			return;
+		}
+		st->retries--;
+	}
+}
+
+/* ------------------------------------------------------------------ the handler */
+
+static const struct upstream *
+proxy_choose_upstream(struct exchange *ex, const struct proxy_settings *s)
+{
+	if (s->of_result == NULL)
+		return s->upstream;
+
+	const struct map_result *result = field_map_find(&s->map, ex);
+
+	return result != NULL ? s->of_result[result->index] : NULL;
+}
+
+static enum verdict
+proxy_question(struct exchange *ex, const struct step *step)
+{
+	struct proxy_state *st = exchange_state(ex, step);
+
+	st->upstream = proxy_choose_upstream(ex, step->settings);
+	if (st->upstream == NULL) {
+		exchange_abort(ex, REASON_NO_PEER);
+		return STEP_TAKE;
+	}
+	st->retries = (uint16_t)st->upstream->retries;
+	ex->upstream_name = st->upstream->name;
+	proxy_try(ex, step);
+	return STEP_TAKE;
+}
+
+static void
+proxy_data(struct exchange *ex, const struct step *step, const struct part *part)
+{
+	struct proxy_state *st = exchange_state(ex, step);
+
+	if (ex->answer_state == ANSWER_NONE && !st->lost) {
+		bool fits = st->kept_n + part->data.n <= PROXY_KEEP_MAX;
+
+		if (!st->open || (fits && proxy_is_idempotent(ex))) {
+			proxy_keep(ex, st, part);
+		} else {
+			st->lost = true;
+			proxy_drop_kept(ex, st);
+		}
+	}
+	if (st->open && ex->peer != NULL) {
+		exchange_send(ex, part);
+		if (ex->answer_state == ANSWER_NONE)
+			conn_expect(ex->peer, st->upstream->header_timeout, REASON_PEER_TIMEOUT);
+	} else if (st->kept_n >= PROXY_KEEP_MAX) {
+		exchange_hold_question(ex);
+	}
+}
+
+/* Whether the same question may be asked again elsewhere: the peer has not got it, or asking twice does no harm. */
+static bool
+proxy_may_retry(const struct exchange *ex, const struct proxy_state *st, enum reason reason)
+{
+	if (ex->answer_state != ANSWER_NONE || ex->client == NULL || st->retries == 0)
+		return false;
+	if (!st->open)
+		return true;
+	if (reason != REASON_PEER_CLOSED && reason != REASON_PEER_RESET)
+		return false;
+	return proxy_is_idempotent(ex) && !st->lost;
+}
+
+static void
+proxy_peer_fail(struct exchange *ex, const struct step *step, enum reason reason)
+{
+	struct proxy_state *st = exchange_state(ex, step);
+	bool stale = st->open && st->pooled && (reason == REASON_PEER_CLOSED || reason == REASON_PEER_RESET);
+	bool retry = proxy_may_retry(ex, st, reason);
+
+	st->open = false;
+	if (stale && retry) {
+		/* It closed just as it was reused: no failure of the peer. */
+		st->fresh = true;
+		if (proxy_reach(ex, step))
+			return;
+		reason = REASON_PEER_REFUSED;
+	}
+	proxy_note_failure(ex, st, reason);
+	if (!retry) {
+		exchange_abort(ex, reason);
+		return;
+	}
+	st->retries--;
+	proxy_try(ex, step);
+}
+
+static void
+proxy_end(struct exchange *ex, const struct step *step)
+{
+	struct proxy_state *st = exchange_state(ex, step);
+
+	if (st->peer != NULL && ex->answer_state == ANSWER_DONE && ex->reason == REASON_NONE)
+		upstream_worked(ex->engine, ex->snapshot, st->upstream, st->peer);
+	proxy_drop_kept(ex, st);
+}
+
+/* ------------------------------------------------------------------ build */
+
+static bool
+proxy_build_map(struct build *b, struct proxy_settings *s, const struct field_map *map)
+{
+	struct reading *r = build_reading(b);
+	bool good = field_map_use(r, build_scope(b), map, s->target.span, &s->map);
+
+	s->of_result = arena_array(r->arena, map->result_count, sizeof(*s->of_result));
+	for (size_t i = 0; i < map->result_count; i++) {
+		s->of_result[i] = build_upstream(b, map->results[i].text, map->results[i].span, false);
+		good &= s->of_result[i] != NULL;
+	}
+	return good;
+}
+
+/* A name without a colon is an upstream or a map; anything else is an address. */
+static bool
+proxy_build(struct build *b, struct step *step)
+{
+	struct proxy_settings *s = (struct proxy_settings *)(uintptr_t)step->settings;
+	struct reading *r = build_reading(b);
+	struct slice target = s->target.raw;
+
+	s->upstream = build_upstream(b, target, s->target.span, true);
+	if (s->upstream == NULL && slice_find(target, ':', 0) == target.n) {
+		const struct field_map *map = build_map(b, target);
+
+		if (map != NULL)
+			return proxy_build_map(b, s, map);
+		s->upstream = build_upstream(b, target, s->target.span, false);
+	} else if (s->upstream == NULL) {
+		struct argument a = { .name = "TARGET", .type = &type_address };
+		struct endpoint to;
+
+		if (!type_address.read(r, &s->target, &a, &to))
+			return false;
+		s->upstream = build_upstream_of(b, &to);
+	}
+	return s->upstream != NULL;
+}
+
+static const struct handler_ops handler_proxy = {
+	.name = "proxy",
+	.state_size = sizeof(struct proxy_state),
+	.moment = MOMENT_QUESTION,
+	.takes = true,
+	.build = proxy_build,
+	.question = proxy_question,
+	.data = proxy_data,
+	.peer_open = proxy_opened,
+	.peer_fail = proxy_peer_fail,
+	.end = proxy_end,
+};
+
+static const struct argument proxy_arguments[] = {
+	{ .name = "TARGET", .type = &type_raw, .offset = offsetof(struct proxy_settings, target) },
+	{ 0 }
+};
+
+const struct directive handler_proxy_rows[] = {
+	{ .name = "proxy", .kind = DIRECTIVE_STEP, .arguments = proxy_arguments, .size = sizeof(struct proxy_settings),
+	  .ops = &handler_proxy,
+	  .help = "Passes the question to an upstream, an address, or the upstream that a map names; the answer comes back." },
+	{ 0 }
+};
