@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The command line. What only looks (-t, -T, -D, -v) is done here: it binds
+ * nothing, writes nothing and needs no rights; what serves is the master's.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "server/load.h"
+#include "server/master.h"
+#include "server/registry.h"
+
+#ifndef MILLRACE_CONF_DIR
+#define MILLRACE_CONF_DIR "/etc/millrace/conf.d"
+#endif
+#ifndef PACKAGE_VERSION
+#define PACKAGE_VERSION "0"
+#endif
+#ifndef MILLRACE_BUILD
+#define MILLRACE_BUILD "flags unknown"
+#endif
+
+enum { EXIT_USAGE = 2 };
+
+enum action { ACTION_SERVE, ACTION_TEST, ACTION_EFFECTIVE, ACTION_REFERENCE, ACTION_SEND };
+
+struct options {
+	struct master_options master;
+	enum action action;
+	const char *word;               /* -s */
+	bool quiet, json, man, words;
+};
+
+enum { OPTION_JSON = 256, OPTION_MAN, OPTION_WORDS };
+
+static const struct option long_options[] = {
+	{ "json", no_argument, NULL, OPTION_JSON },
+	{ "man", no_argument, NULL, OPTION_MAN },
+	{ "words", no_argument, NULL, OPTION_WORDS },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'v' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char usage[] =
+    "usage: server [-c PATH] [-p PREFIX] [-F]       serve; -F: stay in the foreground\n"
+    "       server -t [-q] [--json] [-c PATH]       check the configuration; -q: say only what is wrong\n"
+    "       server -T [-c PATH]                     check, and print every setting with its value and origin\n"
+    "       server -s stop|quit|reopen|reload       tell the server that runs\n"
+    "       server -D [--man|--words]               every directive there is\n"
+    "       server -v | -V | -h                     version; version and build; this\n"
+    "\n"
+    "  -c PATH    the configuration: a file, or a directory whose *.conf are read in order\n"
+    "             (" MILLRACE_CONF_DIR ")\n"
+    "  -p PREFIX  where relative paths of the pid file and of logs begin\n";
+
+/* ------------------------------------------------------------------ checking */
+
+struct check {
+	struct arena arena;
+	struct sources files;
+	struct diag diag;
+	struct build_input input;
+};
+
+static void
+check_begin(struct check *c, const struct options *o)
+{
+	*c = (struct check){ .input = { .trace = o->action == ACTION_EFFECTIVE } };
+	arena_init(&c->arena, NULL, 0);
+	sources_init(&c->files, &c->arena, true);
+	load_locate(&c->files, o->master.config, o->master.prefix, &c->input);
+	diag_init(&c->diag, &c->arena, &c->files);
+}
+
+static void
+print_count(size_t count, const char *word)
+{
+	fprintf(stderr, "%zu %s%s", count, word, count == 1 ? "" : "s");
+}
+
+/* `configuration conf.d is fine`, `2 errors, 1 warning in conf.d`. */
+static void
+print_verdict(const struct check *c, const struct options *o)
+{
+	if (c->diag.errors == 0 && c->diag.warnings == 0) {
+		if (!o->quiet)
+			fprintf(stderr, "configuration %s is fine\n", o->master.config);
+		return;
+	}
+	if (c->diag.errors != 0)
+		print_count(c->diag.errors, "error");
+	if (c->diag.errors != 0 && c->diag.warnings != 0)
+		fputs(", ", stderr);
+	if (c->diag.warnings != 0)
+		print_count(c->diag.warnings, "warning");
+	fprintf(stderr, " in %s\n", o->master.config);
+}
+
+static int
+check_end(struct check *c, const struct options *o, bool fine)
+{
+	if (o->json)
+		diag_print_json(&c->diag, stdout);
+	else {
+		diag_print(&c->diag, stderr);
+		if (o->action == ACTION_TEST)
+			print_verdict(c, o);
+	}
+	arena_reset(&c->arena);
+	return fine ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int
+test(const struct options *o)
+{
+	struct check c;
+
+	check_begin(&c, o);
+
+	struct snapshot *s = build_snapshot(&c.input, &c.diag);
+
+	if (s != NULL)
+		snapshot_release(NULL, s);
+	return check_end(&c, o, s != NULL);
+}
+
+static int
+print_effective(const struct options *o)
+{
+	struct check c;
+
+	check_begin(&c, o);
+	return check_end(&c, o, build_print_effective(&c.input, &c.diag, stdout));
+}
+
+static int
+print_reference(const struct options *o)
+{
+	if (o->words)
+		schema_print_words(registry_main, stdout);
+	else
+		schema_print_reference(registry_main, stdout, o->man);
+	return EXIT_SUCCESS;
+}
+
+/* ------------------------------------------------------------------ options */
+
+static int
+print_version(bool build)
+{
+	puts("millrace " PACKAGE_VERSION);
+	if (build)
+		puts("built with " __VERSION__ "\n" MILLRACE_BUILD "\nconfiguration " MILLRACE_CONF_DIR);
+#ifdef MILLRACE_LIBRARIES
+	if (build)
+		puts("libraries " MILLRACE_LIBRARIES);
+#endif
+	return EXIT_SUCCESS;
+}
+
+static bool
+is_word_to_send(const char *word)
+{
+	static const char *const words[] = { "stop", "quit", "reopen", "reload" };
+
+	for (size_t i = 0; i < ARRAY_COUNT(words); i++)
+		if (strcmp(word, words[i]) == 0)
+			return true;
+	fprintf(stderr, "server: \"%s\" is nothing to send; -s takes stop, quit, reopen or reload\n", word);
+	return false;
+}
+
+/* One option; false: bad usage. Those that answer at once end the program. */
+static bool
+take_option(struct options *o, int letter)
+{
+	switch (letter) {
+	case 'c': o->master.config = optarg; return true;
+	case 'p': o->master.prefix = optarg; return true;
+	case 'F': o->master.background = MASTER_FOREGROUND; return true;
+	case 't': o->action = ACTION_TEST; return true;
+	case 'T': o->action = ACTION_EFFECTIVE; return true;
+	case 'D': o->action = ACTION_REFERENCE; return true;
+	case 'q': o->quiet = true; return true;
+	case 's':
+		o->action = ACTION_SEND;
+		o->word = optarg;
+		return is_word_to_send(optarg);
+	case OPTION_JSON: o->json = true; return true;
+	case OPTION_MAN: o->man = true; return true;
+	case OPTION_WORDS: o->words = true; return true;
+	case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
+	case 'v': exit(print_version(false));
+	case 'V': exit(print_version(true));
+	default: fputs(usage, stderr); return false;
+	}
+}
+
+static bool
+take_options(struct options *o, int argc, char **argv)
+{
+	int letter;
+
+	while ((letter = getopt_long(argc, argv, "+c:p:FtTDqs:hvV", long_options, NULL)) != -1)
+		if (!take_option(o, letter))
+			return false;
+	if (optind < argc) {
+		fprintf(stderr, "server: \"%s\" is no option\n%s", argv[optind], usage);
+		return false;
+	}
+	return true;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options o = { .master = { .config = MILLRACE_CONF_DIR, .argv = argv } };
+
+	if (!take_options(&o, argc, argv))
+		return EXIT_USAGE;
+	switch (o.action) {
+	case ACTION_TEST: return test(&o);
+	case ACTION_EFFECTIVE: return print_effective(&o);
+	case ACTION_REFERENCE: return print_reference(&o);
+	case ACTION_SEND: return master_send(&o.master, o.word);
+	default: return master_run(&o.master);
+	}
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Opening and closing the groups. A group is opened only when nobody else
+ * listens there: with SO_REUSEPORT a second master of the same user would
+ * otherwise get half of the connections without a word.
+ */
+#include "server/binding.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "io/socket.h"
+
+void
+binding_init(struct binding_table *t, size_t group)
+{
+	*t = (struct binding_table){ .next = BINDING_NONE + 1, .group = group };
+}
+
+static void
+close_sockets(struct bound *b)
+{
+	for (size_t i = 0; i < b->fd_count; i++)
+		close(b->fds[i]);
+	free(b->fds);
+	free(b->text);
+}
+
+/* Another server may have taken the path since. */
+static void
+remove_file(const struct bound *b)
+{
+	struct stat file;
+
+	if (b->inode != 0 && lstat(b->addr.local.sun_path, &file) == 0 &&
+	    file.st_dev == b->device && file.st_ino == b->inode)
+		unlink(b->addr.local.sun_path);
+}
+
+void
+binding_close(struct binding_table *t, bool owner)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		if (owner)
+			remove_file(&t->all[i]);
+		close_sockets(&t->all[i]);
+	}
+	free(t->all);
+	t->all = NULL;
+	t->count = t->room = 0;
+}
+
+const struct bound *
+binding_find(const struct binding_table *t, uint8_t transport, const struct addr *a)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (t->all[i].transport == transport && addr_equal(&t->all[i].addr, a))
+			return &t->all[i];
+	return NULL;
+}
+
+uint16_t
+binding_number(const struct binding_table *t, uint32_t *next, uint8_t transport, const struct addr *a)
+{
+	const struct bound *known = binding_find(t, transport, a);
+
+	if (known != NULL)
+		return known->number;
+	return *next > BINDINGS_MAX ? BINDING_NONE : (uint16_t)(*next)++;
+}
+
+/* ------------------------------------------------------------------ opening */
+
+/* One of our own groups on that port would answer for others too. */
+static bool
+holds_port(const struct binding_table *t, const struct bundle_listener *l)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (t->all[i].transport == l->transport && addr_port(&t->all[i].addr) == addr_port(&l->addr))
+			return true;
+	return false;
+}
+
+/* A bind alone: nobody can connect to it meanwhile. */
+static bool
+port_is_free(const struct addr *a, bool datagram)
+{
+	const int on = 1;
+	int fd = socket(a->any.sa_family, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return false;
+	bool is_free = (datagram || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0) &&
+	    bind(fd, &a->any, a->n) == 0;
+	int error = errno;
+	close(fd);
+	errno = error;
+	return is_free;
+}
+
+static bool
+open_group(struct bound *b, const struct addr *a, const struct bundle_listener *l, size_t group)
+{
+	const struct socket_options options = {
+		.backlog = l->backlog,
+		.mode = l->mode,
+		.reuse_port = l->transport != ENDPOINT_UNIX,
+		.datagram = l->transport == ENDPOINT_UDP,
+	};
+
+	b->fds = memory_zalloc(group * sizeof(*b->fds));
+	while (b->fd_count < group) {
+		int fd = socket_listen(a, &options);
+
+		if (fd < 0)
+			return false;
+		b->fds[b->fd_count++] = fd;
+	}
+	return true;
+}
+
+static void
+know_file(struct bound *b)
+{
+	struct stat file;
+
+	if (b->transport == ENDPOINT_UNIX && b->addr.local.sun_path[0] != '\0' &&
+	    lstat(b->addr.local.sun_path, &file) == 0) {
+		b->device = file.st_dev;
+		b->inode = file.st_ino;
+	}
+}
+
+/* [::] stands for both families: on a machine without IPv6 for the one it has. */
+static struct addr
+address_to_bind(const struct addr *a)
+{
+	struct addr v4 = { .v4 = { .sin_family = AF_INET }, .n = sizeof(v4.v4) };
+
+	if (a->any.sa_family != AF_INET6 || !IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr))
+		return *a;
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0)
+		close(fd);
+	if (fd >= 0 || errno != EAFNOSUPPORT)
+		return *a;
+	v4.v4.sin_port = a->v6.sin6_port;
+	return v4;
+}
+
+static void
+add(struct binding_table *t, const struct bound *b)
+{
+	if (t->count == t->room) {
+		t->room = 2 * t->room + 4;
+		t->all = memory_realloc(t->all, t->room * sizeof(*t->all));
+	}
+	t->all[t->count++] = *b;
+	t->next = MAX_OF(t->next, b->number + 1u);
+}
+
+bool
+binding_open(struct binding_table *t, const struct bundle_listener *l, struct slice text)
+{
+	struct bound b = { .number = l->binding, .transport = l->transport, .addr = l->addr };
+	struct addr a = address_to_bind(&l->addr);
+	bool local = l->transport == ENDPOINT_UNIX;
+
+	if (!local && !holds_port(t, l) && !port_is_free(&a, l->transport == ENDPOINT_UDP))
+		return false;
+	bool opened = open_group(&b, &a, l, local ? 1 : t->group);
+	int error = errno;
+	b.text = strndup(text.at, text.n);
+	if (!opened || b.text == NULL) {
+		close_sockets(&b);
+		errno = opened ? ENOMEM : error;
+		return false;
+	}
+	know_file(&b);
+	add(t, &b);
+	return true;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * From the files of a configuration to a snapshot: one pure function. It
+ * touches no global, clock, log, loop or (but through `files`) disk, and binds nothing. -t, the
+ * start, and every worker call it.
+ */
+#ifndef MILLRACE_SERVER_BUILD_H
+#define MILLRACE_SERVER_BUILD_H
+
+#include <stdio.h>
+
+#include "core/snapshot.h"
+
+struct build_input {
+	struct sources *files;          /* `directory` is set */
+	struct slice path;              /* file, or directory (its *.conf, in order) */
+	struct slice prefix;            /* -p: for pid and logs given as relative paths; empty: the configuration's directory */
+	const struct snapshot *previous;        /* what may be shared with it; or NULL */
+	bool trace;                     /* keep origins, for -T */
+};
+
+/* NULL: errors were reported. The snapshot has one holder, the caller. Warnings may have been reported either way. */
+MUST_USE struct snapshot *build_snapshot(const struct build_input *in, struct diag *diag);
+/* The same, and then -T to a file. False: errors. */
+bool build_print_effective(const struct build_input *in, struct diag *diag, FILE *to);
+
+#endif

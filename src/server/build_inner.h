@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of the build (and the registry, whose rows fill these
+ * structs) share. Nobody else includes it.
+ */
+#ifndef MILLRACE_SERVER_BUILD_INNER_H
+#define MILLRACE_SERVER_BUILD_INNER_H
+
+#include "core/field_map.h"
+#include "server/build.h"
+#include "server/registry.h"
+
+/* ------------------------------------------------------------------ what the rows fill */
+
+struct main_block {
+	struct name user, group;
+	int64_t workers;                /* 0: auto */
+	struct slice pid_path;
+	bool daemon;
+	struct slice error_path;
+	int error_level;                /* index into log_level_names */
+	int64_t connections_max;
+	struct server_settings defaults;
+	struct list upstreams;          /* struct filled of struct named_upstream */
+	struct list maps;               /* … of struct map_block */
+	struct list servers;            /* … of struct server_block */
+};
+
+struct named_upstream {
+	struct name name;
+	struct upstream_block block;
+};
+
+struct server_block {
+	struct name name;
+	struct list listens;            /* struct filled of struct listen_line */
+	struct list name_lines;         /* … of struct server_name_line */
+	struct name protocol;
+	struct server_settings settings;
+	struct list steps, routes, errors;      /* … of what handlers want, struct route_line, struct error_line */
+};
+
+struct listen_line {
+	struct endpoint to;
+	bool default_server, proxy_protocol;
+	int64_t backlog;
+	uint32_t mode;
+};
+
+struct server_name_line {
+	struct list names;              /* struct name */
+};
+
+struct route_line {
+	struct list pattern;            /* struct value: nothing, PATH, `=` PATH, `~` REGEX */
+	struct settings settings;
+	struct list steps;
+};
+
+struct error_line {
+	struct list statuses;           /* struct status_range */
+	struct list steps;
+};
+
+/* ------------------------------------------------------------------ while it is built */
+
+/* Steps before they are laid out; memory of the work arena. */
+struct step_list {
+	struct step *items;
+	size_t count, room;
+};
+
+/* A server name as it was written, checked. */
+struct server_name {
+	struct slice text;              /* lower case */
+	struct span span;
+	bool reported;                  /* as one that another server has too */
+};
+
+struct server_build {
+	struct server *server;
+	const struct server_block *block;
+	struct server_name *names;
+	size_t name_count, name_room;
+	struct span span;               /* `server NAME` */
+};
+
+struct build {
+	struct reading reading;
+	const struct build_input *in;
+	struct diag *diag;
+	bool clean;                     /* the tables found no error: what is missing was not said, rather than said wrongly */
+	struct snapshot *snapshot;
+	struct arena work;              /* the tree, and lists that the snapshot does not keep */
+	struct main_block main;
+	struct map maps;                /* name -> struct field_map */
+	struct map upstreams;           /* name -> struct upstream */
+	struct map places;              /* address written in place -> struct upstream of it */
+	struct upstream **upstream_items;       /* in order; work arena */
+	size_t upstream_count, upstream_room;
+	struct map logs;                /* path -> struct log_file */
+	struct log_file *log_items;
+	size_t log_count, log_room;
+	const struct upstream *plain;   /* one with every default; NULL until wanted */
+	struct server_build *servers;
+
+	/* What is being built just now. */
+	const struct protocol_ops *protocol;
+	const struct settings *settings;
+	struct scope scope;             /* of a step */
+	const struct step_list *inherited;      /* a route: of its server; else NULL */
+	const struct handler_ops **reset;       /* a route: handlers whose inherited steps are dropped */
+	size_t reset_count, reset_room;
+};
+
+/* build.c */
+/* The address to bind or connect to; false: reported. `any` becomes [::]. */
+MUST_USE bool build_address(struct build *b, const struct endpoint *e, struct addr *out);
+/* The protocol of that name; the default when none is said. NULL: reported. */
+const struct protocol_ops *build_find_protocol(struct build *b, const struct name *name);
+/* Copies settings into the snapshot, their log resolved. */
+const struct settings *build_keep_settings(struct build *b, const struct settings *settings);
+
+/* build_upstream.c */
+void build_upstreams(struct build *b);
+/* The list and the shared objects, when every server is built. */
+void build_upstreams_end(struct build *b);
+
+/* build_server.c: routes and steps. */
+void build_server(struct build *b, struct server_build *sb);
+
+/* build_listener.c: listens and names. */
+void build_names(struct build *b, struct server_build *sb);
+void build_listeners(struct build *b);
+
+#endif

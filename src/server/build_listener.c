@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Listeners: the addresses of all servers brought together, and what must be
+ * one for an address checked to be one; then the names that tell servers apart.
+ */
+#include "protocols/proxy_line.h"
+#include "server/build_inner.h"
+
+#include <string.h>
+
+/* A listener while servers are still being added. */
+struct gathering {
+	struct listener listener;
+	struct span span;               /* of the `listen` that opened it */
+	struct use {
+		struct server_build *server;
+		struct span span;
+	} *uses;
+	size_t use_count, use_room;
+	struct span default_span, backlog_span, mode_span;
+	struct gathering *next;
+};
+
+struct gather {
+	struct build *b;
+	struct map by_address;
+	struct gathering *first, **end;
+	size_t count;
+};
+
+/* ------------------------------------------------------------------ names */
+
+/* RFC 1123 2.1, and the underscore that people use; a wildcard only as the first label. */
+static const char *
+wrong_with_name(struct slice name)
+{
+	struct slice rest = slice_starts(name, SLICE("*.")) ? slice_after(name, 2) : name, label;
+
+	if (slice_is(name, "_"))
+		return "\"_\" is not a name; to serve every host, write: listen … default_server";
+	if (name.n > 0 && name.at[0] == '~')
+		return "server_name takes no patterns; write the names, or route when host ~ \"REGEX\"";
+	if (name.n == 0 || name.n > 253)
+		return "a host name has 1 to 253 bytes";
+	if (slice_find(name, ':', 0) < name.n && name.at[0] != '[')
+		return "server_name takes no port; the port is said by listen";
+	if (slice_find(rest, '*', 0) < rest.n)
+		return "a wildcard stands only as the first label: *.example.com";
+	if (name.at[0] == '[')
+		return NULL;
+	if (rest.n > 0 && rest.at[rest.n - 1] == '.')
+		return "a host name ends without a dot";
+	while (slice_split(&rest, '.', &label)) {
+		if (label.n == 0 || label.n > 63)
+			return "each label of a host name has 1 to 63 bytes";
+		for (size_t i = 0; i < label.n; i++)
+			if (!ascii_is_alpha(label.at[i]) && !ascii_is_digit(label.at[i]) && label.at[i] != '-' && label.at[i] != '_')
+				return "a host name has letters, digits, \"-\" and \".\"; others are written in punycode (xn--…)";
+	}
+	return NULL;
+}
+
+static struct slice
+lower(struct arena *a, struct slice s)
+{
+	char *text = arena_text(a, s);
+
+	for (size_t i = 0; i < s.n; i++)
+		text[i] = ascii_lower(text[i]);
+	return slice_make(text, s.n);
+}
+
+static void
+add_name(struct build *b, struct server_build *sb, struct map *seen, const struct name *name)
+{
+	const char *wrong = wrong_with_name(name->text);
+
+	if (wrong != NULL) {
+		diag_error(b->diag, name->span, "%s", wrong);
+		return;
+	}
+
+	struct server_name one = { lower(&b->snapshot->arena, name->text), name->span, false };
+	const struct name *before = map_find(seen, one.text);
+
+	if (before != NULL) {
+		diag_error(b->diag, name->span, "\"%.*s\" is said twice", SLICE_ARG(diag_word(name->text)));
+		diag_note(b->diag, before->span, "first said here");
+		return;
+	}
+	map_add(seen, one.text, (void *)(uintptr_t)name);
+	*ARENA_PUSH(&b->work, sb->names, sb->name_count, sb->name_room) = one;
+}
+
+void
+build_names(struct build *b, struct server_build *sb)
+{
+	const struct filled *lines = sb->block->name_lines.items;
+	struct map seen;
+
+	map_init(&seen, &b->work, false);
+	for (size_t i = 0; i < sb->block->name_lines.n; i++) {
+		const struct server_name_line *line = lines[i].data;
+		const struct name *names = line->names.items;
+
+		for (size_t j = 0; j < line->names.n && !lines[i].broken; j++)
+			add_name(b, sb, &seen, &names[j]);
+	}
+
+	const struct filled *listens = sb->block->listens.items;
+
+	if (sb->block->name.text.n != 0)
+		sb->server->name = arena_slice(&b->snapshot->arena, sb->block->name.text);
+	else if (sb->name_count != 0)
+		sb->server->name = sb->names[0].text;
+	else if (sb->block->listens.n != 0)
+		sb->server->name = arena_slice(&b->snapshot->arena, ((const struct listen_line *)listens[0].data)->to.text);
+}
+
+/* ------------------------------------------------------------------ addresses */
+
+static struct gathering *
+open_listener(struct gather *g, const struct addr *addr, struct slice key, struct server_build *sb,
+    const struct listen_line *line, struct span at)
+{
+	struct gathering *one = arena_zalloc(&g->b->work, sizeof(*one));
+
+	one->listener = (struct listener){
+		.addr = *addr,
+		.text = arena_slice(&g->b->snapshot->arena, key),
+		.protocol = sb->server->protocol,
+		.settings = sb->block->settings.listener,
+		.proxy_line = line->proxy_protocol,
+		.first_protocol = line->proxy_protocol ? &protocol_proxy_line : NULL,
+	};
+	one->span = at;
+	map_add(&g->by_address, one->listener.text, one);
+	*g->end = one;
+	g->end = &one->next;
+	g->count++;
+	return one;
+}
+
+static void
+report_differs(struct gather *g, const struct gathering *one, struct span at, const char *what)
+{
+	diag_error(g->b->diag, at, "%s of %.*s differs: an address has one", what, SLICE_ARG(one->listener.text));
+	diag_note(g->b->diag, one->span, "the other is here");
+}
+
+/* The first listener setting that is not the same, or NULL. */
+static const char *
+different_setting(const struct listener_settings *a, const struct listener_settings *b)
+{
+	return a->head_timeout != b->head_timeout ? "timeout { header }" :
+	    a->uri_max != b->uri_max ? "max { uri }" :
+	    a->field_max != b->field_max ? "max { header }" :
+	    a->head_max != b->head_max ? "max { headers }" :
+	    a->field_count_max != b->field_count_max ? "max { header_count }" : NULL;
+}
+
+static void
+check_same(struct gather *g, const struct gathering *one, const struct server_build *sb,
+    const struct listen_line *line, struct span at)
+{
+	const struct listener *l = &one->listener;
+	const char *setting = different_setting(&l->settings, &sb->block->settings.listener);
+
+	if (l->protocol != sb->server->protocol)
+		report_differs(g, one, at, "the protocol");
+	if (l->proxy_line != line->proxy_protocol)
+		report_differs(g, one, at, "proxy_protocol");
+	if (setting != NULL)
+		report_differs(g, one, at, setting);
+}
+
+/* A number that may be said by any of the servers, but not differently. */
+static void
+say_once(struct gather *g, const struct gathering *one, struct span at, const char *what, int64_t said, int64_t *kept,
+    struct span *kept_at)
+{
+	if (said == 0 || said == *kept)
+		return;
+	if (*kept != 0) {
+		diag_error(g->b->diag, at, "%s of %.*s is said twice", what, SLICE_ARG(one->listener.text));
+		diag_note(g->b->diag, *kept_at, "first said here");
+		return;
+	}
+	*kept = said;
+	*kept_at = at;
+}
+
+static void
+say_default(struct gather *g, struct gathering *one, const struct listen_line *line, struct span at)
+{
+	if (!line->default_server)
+		return;
+	if (one->listener.only != NULL) {
+		diag_error(g->b->diag, at, "%.*s has a default_server already", SLICE_ARG(one->listener.text));
+		diag_note(g->b->diag, one->default_span, "it is here");
+		return;
+	}
+	one->default_span = at;
+	one->listener.only = one->uses[one->use_count - 1].server->server;
+}
+
+/* What the options of this `listen` say of the address. */
+static void
+take_options(struct gather *g, struct gathering *one, const struct listen_line *line, struct span at)
+{
+	int64_t backlog = one->listener.backlog, mode = one->listener.mode;
+
+	say_once(g, one, at, "the backlog", line->backlog, &backlog, &one->backlog_span);
+	say_once(g, one, at, "the mode", line->mode, &mode, &one->mode_span);
+	one->listener.backlog = (int)backlog;
+	one->listener.mode = (unsigned)mode;
+	say_default(g, one, line, at);
+}
+
+static void
+add_listen(struct gather *g, struct server_build *sb, const struct filled *f)
+{
+	const struct listen_line *line = f->data;
+	struct span at = f->statement->span;
+	char text[ADDR_TEXT];
+	struct addr addr;
+
+	if (f->broken || !build_address(g->b, &line->to, &addr))
+		return;
+
+	struct slice key = addr_print(&addr, text);
+	struct gathering *one = map_find(&g->by_address, key);
+
+	if (one == NULL)
+		one = open_listener(g, &addr, key, sb, line, at);
+	else if (one->uses[one->use_count - 1].server == sb) {
+		diag_error(g->b->diag, at, "this server listens on %.*s already", SLICE_ARG(one->listener.text));
+		diag_note(g->b->diag, one->uses[one->use_count - 1].span, "the first is here");
+		return;
+	} else
+		check_same(g, one, sb, line, at);
+	*ARENA_PUSH(&g->b->work, one->uses, one->use_count, one->use_room) = (struct use){ sb, at };
+	take_options(g, one, line, at);
+}
+
+/* ------------------------------------------------------------------ telling servers apart */
+
+static void
+add_host(struct gather *g, struct gathering *one, struct map *names, struct server_build *sb, struct server_name *name)
+{
+	struct server_name *other = map_find(names, name->text);
+
+	if (other == NULL) {
+		map_add(names, name->text, name);
+		return;
+	}
+	if (!name->reported) {
+		diag_error(g->b->diag, name->span, "\"%.*s\" is the name of another server on %.*s", SLICE_ARG(name->text),
+		    SLICE_ARG(one->listener.text));
+		diag_note(g->b->diag, other->span, "the other is here");
+	}
+	name->reported = true;
+}
+
+static void
+make_hosts(struct gather *g, struct gathering *one)
+{
+	struct build *b = g->b;
+	struct host_entry *entries = NULL;
+	size_t count = 0, room = 0;
+	struct map names;
+
+	map_init(&names, &b->work, false);
+	for (size_t i = 0; i < one->use_count; i++) {
+		struct server_build *sb = one->uses[i].server;
+
+		if (sb->name_count == 0 && sb->server != one->listener.only && b->clean)
+			diag_error(b->diag, one->uses[i].span,
+			    "nothing leads to this server on %.*s: add server_name, or default_server here",
+			    SLICE_ARG(one->listener.text));
+		for (size_t j = 0; j < sb->name_count; j++) {
+			add_host(g, one, &names, sb, &sb->names[j]);
+			*ARENA_PUSH(&b->work, entries, count, room) =
+			    (struct host_entry){ sb->names[j].text, sb->server, sb->names[j].span };
+		}
+	}
+	one->listener.hosts = host_table_build(&b->snapshot->arena, entries, count);
+}
+
+static void
+tell_apart(struct gather *g, struct gathering *one)
+{
+	if (one->use_count == 1) {
+		one->listener.only = one->uses[0].server->server;
+		one->listener.alone = true;
+		return;
+	}
+	if ((one->listener.protocol->traits & PROTOCOL_HTTP) != 0) {
+		make_hosts(g, one);
+		return;
+	}
+	diag_error(g->b->diag, one->uses[1].span, "two servers on %.*s: protocol %s has no hosts to tell them apart by",
+	    SLICE_ARG(one->listener.text), one->listener.protocol->name);
+	diag_note(g->b->diag, one->uses[0].span, "the other is here");
+}
+
+static uint64_t
+fingerprint(const struct listener *l)
+{
+	uint64_t so_far = fingerprint_add(FINGERPRINT_START, l->protocol->name, strlen(l->protocol->name) + 1);
+
+	return fingerprint_add(so_far, l->proxy_line ? "proxy" : "plain", 5);
+}
+
+static void
+check_names_matter(struct build *b, const struct server_build *sb)
+{
+	if (sb->name_count != 0 && (sb->server->protocol->traits & PROTOCOL_HTTP) == 0)
+		diag_error(b->diag, sb->names[0].span, "\"server_name\" needs protocol http; this server speaks %s",
+		    sb->server->protocol->name);
+}
+
+void
+build_listeners(struct build *b)
+{
+	struct gather g = { .b = b, .end = &g.first };
+	struct snapshot *s = b->snapshot;
+
+	map_init(&g.by_address, &b->work, false);
+	for (size_t i = 0; i < b->main.servers.n; i++) {
+		struct server_build *sb = &b->servers[i];
+		const struct filled *listens = sb->block->listens.items;
+
+		if (sb->block->listens.n == 0 && b->clean)
+			diag_error(b->diag, sb->span, "this server has no listen: no client could reach it");
+		if (sb->server->protocol == NULL)
+			continue;
+		check_names_matter(b, sb);
+		for (size_t j = 0; j < sb->block->listens.n; j++)
+			add_listen(&g, sb, &listens[j]);
+	}
+	s->listeners = arena_array(&s->arena, g.count, sizeof(*s->listeners));
+	for (struct gathering *one = g.first; one != NULL; one = one->next) {
+		tell_apart(&g, one);
+		one->listener.fingerprint = fingerprint(&one->listener);
+		s->listeners[s->listener_count++] = one->listener;
+	}
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The master: binds, forks, watches. It parses nothing, reads from nobody but its
+ * own workers (in messages of one size), and keeps every listening socket, so that no worker's end refuses a client.
+ */
+#ifndef MILLRACE_SERVER_MASTER_H
+#define MILLRACE_SERVER_MASTER_H
+
+#include "base/common.h"
+
+enum master_background { MASTER_AS_CONFIGURED, MASTER_FOREGROUND, MASTER_BACKGROUND };
+
+struct master_options {
+	const char *config;             /* -c: a file or a directory */
+	const char *prefix;             /* -p; or NULL */
+	enum master_background background;
+	char **argv;                    /* as main got it */
+};
+
+/* The start, and then to the end: the exit status (of the master, of each worker, of who started one in the background). */
+int master_run(const struct master_options *options);
+/* -s: stop, quit, reopen or reload to the living master. The exit status; errors were said on stderr. */
+int master_send(const struct master_options *options, const char *word);
+
+#endif

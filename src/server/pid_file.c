@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * flock and not fcntl: it belongs to the open file, so it stays when the
+ * master goes to the background by a fork, and no close elsewhere lets it go.
+ */
+#include "server/pid_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+
+enum { TRIES = 16 };
+
+static pid_t
+read_number(int fd)
+{
+	char text[32];
+	ssize_t n = pread(fd, text, sizeof(text), 0);
+	uint64_t number;
+
+	if (n <= 0 || !slice_to_u64(slice_first(slice_make(text, (size_t)n),
+	    slice_find(slice_make(text, (size_t)n), '\n', 0)), &number) || number == 0 || number > INT32_MAX)
+		return 0;
+	return (pid_t)number;
+}
+
+static bool
+is_still_there(int fd, const char *path)
+{
+	struct stat ours, there;
+
+	return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev &&
+	    ours.st_ino == there.st_ino;
+}
+
+/* The one before us may remove its file between our open and our lock: then it is another file that counts. */
+bool
+pid_file_take(struct pid_file *p, const char *path, pid_t *holder)
+{
+	*holder = 0;
+	for (int i = 0; i < TRIES; i++) {
+		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+
+		if (fd < 0)
+			return false;
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			int error = errno;
+
+			*holder = read_number(fd);
+			close(fd);
+			errno = error;
+			return false;
+		}
+		if (is_still_there(fd, path)) {
+			*p = (struct pid_file){ strdup(path), fd };
+			return true;
+		}
+		close(fd);
+	}
+	errno = EBUSY;
+	return false;
+}
+
+bool
+pid_file_write(const struct pid_file *p, pid_t pid)
+{
+	char text[32];
+	int n = snprintf(text, sizeof(text), "%d\n", (int)pid);
+
+	return p->fd < 0 || (pwrite(p->fd, text, (size_t)n, 0) == n && ftruncate(p->fd, n) == 0);
+}
+
+void
+pid_file_give(struct pid_file *p, bool owner)
+{
+	if (p->fd < 0)
+		return;
+	if (owner && is_still_there(p->fd, p->path))
+		unlink(p->path);
+	close(p->fd);
+	free(p->path);
+	*p = PID_FILE_NONE;
+}
+
+pid_t
+pid_file_holder(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -1;
+	bool held = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	pid_t pid = held ? read_number(fd) : 0;
+	close(fd);
+	errno = EBUSY;
+	return held && pid == 0 ? -1 : pid;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * THE list. To add a protocol or a handler: write its file, name it here.
+ */
+#include "server/registry.h"
+
+#include "base/log.h"
+#include "handlers/handlers.h"
+#include "protocols/http/h1.h"
+#include "protocols/raw.h"
+#include "server/build_inner.h"
+
+const struct protocol_ops *const registry_protocols[] = {
+	&protocol_http,
+	&protocol_tcp,
+	NULL,
+};
+
+/* Every handler's rows, as tables whose steps go to the list at `at`. */
+#define EVERY_HANDLER(at) \
+	{ handler_access_rows, (at) }, \
+	{ handler_headers_rows, (at) }, \
+	{ handler_rewrite_rows, (at) }, \
+	{ handler_proxy_rows, (at) }, \
+	{ handler_reply_rows, (at) }, \
+	{ handler_redirect_rows, (at) }, \
+	{ handler_echo_rows, (at) }, \
+	{ handler_close_rows, (at) }
+
+const struct protocol_ops *
+registry_protocol(struct slice name)
+{
+	for (const struct protocol_ops *const *p = registry_protocols; *p != NULL; p++)
+		if (slice_is(name, (*p)->name))
+			return *p;
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ route, error */
+
+static const struct table route_tables[] = {
+	{ route_settings_rows, offsetof(struct route_line, settings) },
+	EVERY_HANDLER(offsetof(struct route_line, steps)),
+	{ NULL, 0 },
+};
+
+static const struct argument route_arguments[] = {
+	{ "PATTERN", &type_raw, offsetof(struct route_line, pattern), .flags = ARGUMENT_MANY | ARGUMENT_OPTIONAL },
+	{ 0 },
+};
+
+static const struct table error_tables[] = {
+	EVERY_HANDLER(offsetof(struct error_line, steps)),
+	{ NULL, 0 },
+};
+
+static const struct argument error_arguments[] = {
+	{ "STATUS", &type_status, offsetof(struct error_line, statuses), .flags = ARGUMENT_MANY },
+	{ 0 },
+};
+
+/* ------------------------------------------------------------------ server */
+
+static const struct argument listen_arguments[] = {
+	{ .name = "ADDRESS", .type = &type_address, .offset = offsetof(struct listen_line, to) },
+	{ "default_server", &type_flag, offsetof(struct listen_line, default_server), .flags = ARGUMENT_OPTION },
+	{ "proxy_protocol", &type_flag, offsetof(struct listen_line, proxy_protocol), .flags = ARGUMENT_OPTION },
+	{ "backlog", &type_integer, offsetof(struct listen_line, backlog), .flags = ARGUMENT_OPTION, .min = 1, .max = 65535 },
+	{ "mode", &type_octal, offsetof(struct listen_line, mode), .flags = ARGUMENT_OPTION },
+	{ 0 },
+};
+
+static bool
+listen_check(struct reading *r, const struct statement *s, void *filled)
+{
+	const struct listen_line *line = filled;
+
+	if (line->mode == 0 || line->to.transport == ENDPOINT_UNIX)
+		return true;
+	diag_error(r->diag, s->span, "mode is of the path of a Unix socket; \"%.*s\" has none",
+	    SLICE_ARG(diag_word(line->to.text)));
+	return false;
+}
+
+static const struct argument server_name_arguments[] = {
+	{ "NAME", &type_name, offsetof(struct server_name_line, names), .flags = ARGUMENT_MANY },
+	{ 0 },
+};
+
+static const struct argument protocol_arguments[] = {
+	{ .name = "PROTOCOL", .type = &type_name },
+	{ 0 },
+};
+
+static const struct directive server_rows[] = {
+	{ "listen", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS, .arguments = listen_arguments,
+	    .offset = offsetof(struct server_block, listens), .size = sizeof(struct listen_line), .check = listen_check,
+	    .help = "Where clients come in: 80 (IPv6 and IPv4), 10.0.0.1:80, [::1]:80, unix:PATH." },
+	{ "server_name", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS, .arguments = server_name_arguments,
+	    .offset = offsetof(struct server_block, name_lines), .size = sizeof(struct server_name_line),
+	    .help = "The hosts this server answers for: example.com, *.example.com." },
+	{ "protocol", DIRECTIVE_SETTING, .flags = DIRECTIVE_LISTENER, .arguments = protocol_arguments,
+	    .offset = offsetof(struct server_block, protocol), .otherwise = "http",
+	    .help = "What its clients speak." },
+	{ "route", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS | DIRECTIVE_WHEN, .arguments = route_arguments,
+	    .offset = offsetof(struct server_block, routes), .size = sizeof(struct route_line), .inside = route_tables,
+	    .inherit_from = offsetof(struct server_block, settings.common),
+	    .inherit_to = offsetof(struct route_line, settings), .inherit_size = sizeof(struct settings),
+	    .help = "Steps for some of the questions: PATH (and what is below it), PATH* (what begins so), = PATH (exactly), ~ REGEX." },
+	{ "error", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = error_arguments,
+	    .offset = offsetof(struct server_block, errors), .size = sizeof(struct error_line), .inside = error_tables,
+	    .help = "Steps that answer in place of a failure with one of these statuses." },
+	{ 0 },
+};
+
+static const struct table server_tables[] = {
+	{ server_rows, 0 },
+	{ server_settings_rows, offsetof(struct server_block, settings) },
+	EVERY_HANDLER(offsetof(struct server_block, steps)),
+	{ NULL, 0 },
+};
+
+/* ------------------------------------------------------------------ top level */
+
+static bool
+read_workers(struct reading *r, const struct value *v, const struct argument *a, void *out)
+{
+	if (slice_is(v->raw, "auto")) {
+		*(int64_t *)out = 0;
+		return true;
+	}
+	return type_integer.read(r, v, a, out);
+}
+
+static const struct type type_workers = {
+	.name = "auto|N",
+	.wanted = "auto or a number",
+	.size = sizeof(int64_t),
+	.read = read_workers,
+};
+
+static const struct argument user_arguments[] = {
+	{ .name = "NAME", .type = &type_name, .offset = offsetof(struct main_block, user) },
+	{ "GROUP", &type_name, offsetof(struct main_block, group), .flags = ARGUMENT_OPTIONAL },
+	{ 0 },
+};
+
+static const struct argument workers_arguments[] = {
+	{ .name = "auto|N", .type = &type_workers, .min = 1, .max = 1024 },
+	{ 0 },
+};
+
+static const struct argument path_arguments[] = {
+	{ .name = "PATH", .type = &type_string },
+	{ 0 },
+};
+
+static const struct argument flag_arguments[] = {
+	{ .name = "on|off", .type = &type_flag },
+	{ 0 },
+};
+
+static const struct argument error_log_arguments[] = {
+	{ .name = "PATH|stderr", .type = &type_string, .offset = offsetof(struct main_block, error_path) },
+	{ "LEVEL", &type_word, offsetof(struct main_block, error_level), .flags = ARGUMENT_OPTIONAL,
+	    .words = log_level_names, .otherwise = "notice" },
+	{ 0 },
+};
+
+static const struct argument connections_arguments[] = {
+	{ .name = "N", .type = &type_integer, .min = 16, .max = 10 * 1000 * 1000 },
+	{ 0 },
+};
+
+static const struct argument upstream_arguments[] = {
+	{ .name = "NAME", .type = &type_name, .offset = offsetof(struct named_upstream, name) },
+	{ 0 },
+};
+
+static const struct argument server_arguments[] = {
+	{ "NAME", &type_name, offsetof(struct server_block, name), .flags = ARGUMENT_OPTIONAL },
+	{ 0 },
+};
+
+static const struct table defaults_tables[] = { { server_settings_rows, 0 }, { NULL, 0 } };
+static const struct table map_tables[] = { { map_rows, 0 }, { NULL, 0 } };
+static const struct table upstream_tables[] = {
+	{ upstream_rows, offsetof(struct named_upstream, block) },
+	{ NULL, 0 },
+};
+
+static const struct directive main_rows[] = {
+	{ "user", DIRECTIVE_SETTING, .arguments = user_arguments,
+	    .help = "Who the workers are, when the start is by root: a user, and a group if it is not the user's own." },
+	{ "workers", DIRECTIVE_SETTING, .arguments = workers_arguments, .offset = offsetof(struct main_block, workers),
+	    .otherwise = "auto", .help = "How many processes serve; auto is one a CPU." },
+	{ "connections", DIRECTIVE_SETTING, .arguments = connections_arguments,
+	    .offset = offsetof(struct main_block, connections_max), .otherwise = "8192",
+	    .help = "How many clients a worker serves at once; more of them wait to be accepted." },
+	{ "daemon", DIRECTIVE_SETTING, .arguments = flag_arguments, .offset = offsetof(struct main_block, daemon),
+	    .otherwise = "off", .help = "Whether the start returns to the shell and leaves the server in the background." },
+	{ "pid", DIRECTIVE_SETTING, .arguments = path_arguments, .offset = offsetof(struct main_block, pid_path),
+	    .help = "The file that names the running master, which `server -s` needs." },
+	{ "error_log", DIRECTIVE_SETTING, .arguments = error_log_arguments, .otherwise = "stderr",
+	    .help = "Where the server says what went wrong, and from which level on." },
+	{ "include", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS, .arguments = path_arguments,
+	    .help = "Stands for what is in that file, or in all files of a pattern; in any block." },
+	{ "defaults", DIRECTIVE_BLOCK, .offset = offsetof(struct main_block, defaults), .inside = defaults_tables,
+	    .help = "Settings that every server starts with." },
+	{ "map", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = map_arguments,
+	    .offset = offsetof(struct main_block, maps), .size = sizeof(struct map_block), .inside = map_tables,
+	    .help = "A field map.NAME whose value follows from that of another field." },
+	{ "upstream", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = upstream_arguments,
+	    .offset = offsetof(struct main_block, upstreams), .size = sizeof(struct named_upstream),
+	    .inside = upstream_tables, .help = "A group of backends under one name." },
+	{ "server", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = server_arguments,
+	    .offset = offsetof(struct main_block, servers), .size = sizeof(struct server_block), .inside = server_tables,
+	    .inherit_from = offsetof(struct main_block, defaults), .inherit_to = offsetof(struct server_block, settings),
+	    .inherit_size = sizeof(struct server_settings),
+	    .help = "Where clients come in, and what is done for them." },
+	{ 0 },
+};
+
+const struct table registry_main[] = { { main_rows, 0 }, { NULL, 0 } };

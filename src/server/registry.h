@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * THE list: every protocol and every handler there is, and the directive
+ * tables that they and the core bring.
+ */
+#ifndef MILLRACE_SERVER_REGISTRY_H
+#define MILLRACE_SERVER_REGISTRY_H
+
+#include "core/handler.h"
+#include "core/protocol.h"
+
+extern const struct protocol_ops *const registry_protocols[];      /* ended by NULL; the first is the default */
+const struct protocol_ops *registry_protocol(struct slice name);   /* or NULL */
+
+extern const struct table registry_main[];              /* what may stand at the top level; fills a struct main_block (build.h) */
+extern const struct elsewhere registry_elsewhere[];     /* nginx's words and ours */
+
+#endif

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Orders come over the channel and are followed at once, but for sockets: one whose
+ * binding no snapshot has yet waits in the table of given sockets until the swap that brings it.
+ */
+#include "server/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "server/build.h"
+#include "server/channel.h"
+#include "server/process.h"
+
+struct given {
+	int fd;                         /* the engine's once it accepts */
+	uint32_t slot;
+	uint16_t binding;
+	bool accepting;
+};
+
+struct worker_signal {
+	struct loop_event event;
+	struct worker *worker;
+};
+
+struct worker {
+	const struct worker_start *start;
+	struct engine engine;
+	struct channel channel;
+	struct worker_signal terminate, quit;
+	struct deadline beat;
+	struct shared shared;
+	int error_fd;
+	struct given *given;
+	size_t given_count, given_room;
+	/* For the next GO. */
+	struct bundle bundle;
+	uint64_t generation;
+	int *logs;                      /* by index of the bundle; -1: none came */
+	int status;
+};
+
+/* ------------------------------------------------------------------ from a bundle to a snapshot */
+
+/* What a snapshot was built from: its texts point here, so it lives as long. */
+struct origin {
+	struct bundle bundle;
+	struct arena arena;
+	struct sources files;
+};
+
+static void
+origin_free(void *what)
+{
+	struct origin *o = what;
+
+	arena_reset(&o->arena);
+	bundle_close(&o->bundle);
+	free(o);
+}
+
+/* The master's child built the same without an error: this is for whoever looks for the fault. */
+static void
+log_diagnostics(const struct diag *d)
+{
+	for (const struct diagnostic *one = d->first; one != NULL; one = one->next)
+		if (one->severity == SEVERITY_ERROR)
+			log_line(LOG_ALERT, "the bundle does not build here: %s", one->text);
+}
+
+/* Takes the bundle. NULL: the log says why. */
+static struct snapshot *
+build(struct bundle *b, const struct snapshot *previous)
+{
+	struct origin *o = memory_zalloc(sizeof(*o));
+	struct diag diag;
+
+	o->bundle = *b;
+	*b = BUNDLE_NONE;
+	arena_init(&o->arena, NULL, 0);
+	bundle_sources(&o->bundle, &o->files, &o->arena);
+	diag_init(&diag, &o->arena, &o->files);
+
+	const struct build_input in = {
+		.files = &o->files,
+		.path = bundle_text(&o->bundle, o->bundle.header->path),
+		.prefix = bundle_text(&o->bundle, o->bundle.header->prefix),
+		.previous = previous,
+	};
+	struct snapshot *s = build_snapshot(&in, &diag);
+
+	if (s == NULL) {
+		log_diagnostics(&diag);
+		origin_free(o);
+		return NULL;
+	}
+	arena_on_reset(&s->arena, origin_free, o);
+	return s;
+}
+
+/* ------------------------------------------------------------------ what stands beside a snapshot */
+
+static bool
+set_bindings(struct snapshot *s, const struct bundle *b)
+{
+	const struct bundle_listener *listeners = bundle_listeners(b);
+
+	if (b->header->listeners.count != s->listener_count)
+		return false;
+	s->bindings = memory_zalloc((s->listener_count + 1) * sizeof(*s->bindings));
+	for (size_t i = 0; i < s->listener_count; i++) {
+		if (!addr_equal(&listeners[i].addr, &s->listeners[i].addr))
+			return false;
+		s->bindings[i] = listeners[i].binding;
+	}
+	return true;
+}
+
+static bool
+set_shared(struct snapshot *s, const struct bundle *b, const struct shared *region)
+{
+	const struct bundle_shared *all = bundle_shared(b);
+
+	if (b->header->shared.count != s->shared_count)
+		return false;
+	s->shared_at = memory_zalloc((s->shared_count + 1) * sizeof(*s->shared_at));
+	for (size_t i = 0; i < s->shared_count; i++) {
+		s->shared_at[i] = shared_at(region, all[i].offset, s->shared[i].size);
+		if (s->shared_at[i] == NULL || memcmp(&all[i].key, &s->shared[i], sizeof(all[i].key)) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool
+set_sinks(struct worker *w, struct snapshot *s)
+{
+	const struct bundle_header *h = w->bundle.header;
+
+	if (h->logs.count != s->log_count)
+		return false;
+	s->log_sinks = memory_zalloc((s->log_count + 1) * sizeof(*s->log_sinks));
+	for (size_t i = 0; i < s->log_count; i++) {
+		s->log_sinks[i] = engine_sink(&w->engine, s->logs[i].path, w->logs[i]);
+		w->logs[i] = -1;
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------ sockets */
+
+static bool
+is_bound(const struct worker *w, uint16_t binding)
+{
+	return binding < w->engine.binding_count && w->engine.bindings[binding].listener != NULL;
+}
+
+static void
+accept_given(struct worker *w)
+{
+	for (size_t i = 0; i < w->given_count && !w->engine.draining; i++) {
+		struct given *g = &w->given[i];
+
+		if (g->accepting || !is_bound(w, g->binding))
+			continue;
+		g->accepting = engine_accept(&w->engine, g->binding, g->fd);
+		if (!g->accepting)
+			log_line(LOG_ALERT, "a listening socket cannot be watched");
+	}
+}
+
+static void
+give(struct worker *w, uint16_t binding, uint32_t slot, int fd)
+{
+	if (w->engine.draining) {
+		close(fd);
+		return;
+	}
+	if (w->given_count == w->given_room) {
+		w->given_room = 2 * w->given_room + 16;
+		w->given = memory_realloc(w->given, w->given_room * sizeof(*w->given));
+	}
+	w->given[w->given_count++] = (struct given){ .fd = fd, .slot = slot, .binding = binding };
+}
+
+static void
+take_back(struct worker *w, uint16_t binding, uint32_t slot)
+{
+	for (size_t i = 0; i < w->given_count; i++) {
+		struct given *g = &w->given[i];
+
+		if (g->binding != binding || g->slot != slot)
+			continue;
+		if (g->accepting)
+			engine_unaccept(&w->engine, binding, g->fd);
+		else
+			close(g->fd);
+		*g = w->given[--w->given_count];
+		return;
+	}
+}
+
+/* ------------------------------------------------------------------ orders */
+
+static void
+forget_bundle(struct worker *w)
+{
+	for (size_t i = 0; w->logs != NULL && i < w->bundle.header->logs.count; i++)
+		if (w->logs[i] >= 0)
+			close(w->logs[i]);
+	free(w->logs);
+	w->logs = NULL;
+	bundle_close(&w->bundle);
+}
+
+static void
+fail(struct worker *w)
+{
+	channel_say(&w->channel, CHANNEL_FAILED, w->generation);
+	if (w->engine.snapshot == NULL) {
+		w->status = 1;
+		loop_stop(&w->engine.loop);
+	}
+}
+
+static void
+take_bundle(struct worker *w, const struct channel_message *m, const int *fds, size_t fd_count)
+{
+	forget_bundle(w);
+	w->generation = m->generation;
+	if (fd_count != 1 || !bundle_open(&w->bundle, fds[0])) {
+		log_line(LOG_ALERT, "the bundle cannot be opened");
+		fail(w);
+		return;
+	}
+	size_t count = w->bundle.header->logs.count;
+	w->logs = memory_zalloc((count + 1) * sizeof(*w->logs));
+	for (size_t i = 0; i < count; i++)
+		w->logs[i] = -1;
+}
+
+static void
+follow_error_log(struct worker *w, int fd)
+{
+	log_to(fd, w->start->error_level);
+	if (w->error_fd > STDERR_FILENO)
+		close(w->error_fd);
+	w->error_fd = fd;
+}
+
+/* Of the bundle that came before; without one it is the current snapshot's, opened anew. */
+static void
+take_log(struct worker *w, uint32_t index, int fd)
+{
+	const struct snapshot *s = w->engine.snapshot;
+
+	if (index == CHANNEL_ERROR_LOG) {
+		follow_error_log(w, fd);
+	} else if (w->logs != NULL && index < w->bundle.header->logs.count) {
+		if (w->logs[index] >= 0)
+			close(w->logs[index]);
+		w->logs[index] = fd;
+	} else if (w->logs == NULL && s != NULL && index < s->log_count) {
+		engine_sink(&w->engine, s->logs[index].path, fd);
+	} else {
+		close(fd);
+	}
+}
+
+static bool
+prepare(struct worker *w, struct snapshot *s, const struct bundle *b)
+{
+	if (set_bindings(s, b) && set_shared(s, b, &w->shared))
+		return true;
+	log_line(LOG_ALERT, "the bundle builds to something else here");
+	return false;
+}
+
+static void
+go(struct worker *w)
+{
+	/* The snapshot keeps a mapping of its own: the records here are wanted after it was built. */
+	struct bundle kept = BUNDLE_NONE;
+	struct snapshot *s = NULL;
+
+	if (w->logs != NULL && bundle_open(&kept, fcntl(w->bundle.fd, F_DUPFD_CLOEXEC, 0)))
+		s = build(&kept, w->engine.snapshot);
+	if (s != NULL && (!prepare(w, s, &w->bundle) || !set_sinks(w, s))) {
+		snapshot_release(&w->engine, s);
+		s = NULL;
+	}
+	forget_bundle(w);
+	if (s == NULL) {
+		fail(w);
+		return;
+	}
+	s->generation = w->generation;
+	engine_adopt(&w->engine, s);
+	accept_given(w);
+	w->start->mine->generation = w->generation;
+	channel_say(&w->channel, CHANNEL_READY, w->generation);
+	if (w->start->background)
+		process_stdio_to_null();
+}
+
+static void
+drain(struct worker *w)
+{
+	if (w->engine.draining)
+		return;
+	for (size_t i = 0; i < w->given_count; i++)
+		if (!w->given[i].accepting)
+			close(w->given[i].fd);
+	w->given_count = 0;
+	engine_drain(&w->engine);
+}
+
+static void
+take_descriptors(struct worker *w, const struct channel_message *m, const int *fds, size_t fd_count)
+{
+	for (size_t i = 0; i < fd_count; i++) {
+		if (i >= m->count || (m->kind == CHANNEL_LISTEN && m->index[i] > BINDINGS_MAX))
+			close(fds[i]);
+		else if (m->kind == CHANNEL_LISTEN)
+			give(w, (uint16_t)m->index[i], m->slot, fds[i]);
+		else
+			take_log(w, m->index[i], fds[i]);
+	}
+	if (m->kind == CHANNEL_LISTEN)
+		accept_given(w);
+}
+
+static void
+follow(struct channel *c, const struct channel_message *m, const int *fds, size_t fd_count)
+{
+	struct worker *w = CONTAINER_OF(c, struct worker, channel);
+
+	switch (m->kind) {
+	case CHANNEL_BUNDLE:
+		take_bundle(w, m, fds, fd_count);
+		break;
+	case CHANNEL_LISTEN:
+	case CHANNEL_LOG:
+		take_descriptors(w, m, fds, fd_count);
+		break;
+	case CHANNEL_UNLISTEN:
+		for (uint32_t i = 0; i < m->count; i++)
+			take_back(w, (uint16_t)m->index[i], m->slot);
+		break;
+	case CHANNEL_GO:
+		go(w);
+		break;
+	case CHANNEL_DRAIN:
+		drain(w);
+		break;
+	case CHANNEL_STOP:
+		loop_stop(&w->engine.loop);
+		break;
+	default:
+		log_line(LOG_ALERT, "the master said something unknown: %u", m->kind);
+	}
+}
+
+/* The clients are not to blame: they are served to the end. */
+static void
+master_gone(struct channel *c)
+{
+	struct worker *w = CONTAINER_OF(c, struct worker, channel);
+
+	log_line(LOG_ALERT, "the master is gone: draining");
+	drain(w);
+}
+
+/* ------------------------------------------------------------------ life */
+
+static void
+on_terminate(struct loop_event *e, unsigned what)
+{
+	loop_stop(e->loop);
+}
+
+static void
+on_quit(struct loop_event *e, unsigned what)
+{
+	drain(CONTAINER_OF(e, struct worker_signal, event)->worker);
+}
+
+/* Only to wake: `each` shows that it did. */
+static void
+on_beat(struct deadline *d)
+{
+	struct worker *w = CONTAINER_OF(d, struct worker, beat);
+
+	deadline_set(&w->engine.loop, d, WORKER_BEAT);
+}
+
+static void
+each(void *what)
+{
+	struct worker *w = what;
+	struct worker_shared *mine = w->start->mine;
+
+	__atomic_store_n((uint64_t *)&mine->beat, clock_ms(), __ATOMIC_RELAXED);
+	engine_count(&mine->passes, 1);
+	if (w->engine.draining && engine_is_idle(&w->engine))
+		loop_stop(&w->engine.loop);
+}
+
+/* The terminal speaks to all processes: what is the master's to answer is not ours. */
+static void
+ignore_signals(void)
+{
+	static const int ignored[] = { SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGPIPE };
+
+	for (size_t i = 0; i < ARRAY_COUNT(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+}
+
+static bool
+open_worker(struct worker *w)
+{
+	const struct worker_start *start = w->start;
+	sigset_t none;
+
+	if (!engine_open(&w->engine))
+		return false;
+	w->engine.shared = start->mine;
+	w->channel.receive = follow;
+	w->channel.ended = master_gone;
+	w->terminate.worker = w->quit.worker = w;
+	w->beat.run = on_beat;
+	sigemptyset(&none);
+	ignore_signals();
+	bool opened = loop_signal(&w->engine.loop, &w->terminate.event, SIGTERM, on_terminate) &&
+	    loop_signal(&w->engine.loop, &w->quit.event, SIGQUIT, on_quit) &&
+	    channel_open(&w->channel, &w->engine.loop, start->channel);
+	process_unblock_signals(&none);
+	if (opened)
+		deadline_set(&w->engine.loop, &w->beat, WORKER_BEAT);
+	return opened;
+}
+
+static void
+close_worker(struct worker *w)
+{
+	for (size_t i = 0; i < w->given_count; i++)
+		if (!w->given[i].accepting)
+			close(w->given[i].fd);
+	free(w->given);
+	forget_bundle(w);
+	if (w->engine.loop.base == NULL)
+		return;
+	loop_unwatch(&w->terminate.event);
+	loop_unwatch(&w->quit.event);
+	channel_close(&w->channel);
+	deadline_remove(&w->engine.loop, &w->beat);
+	engine_close(&w->engine);
+}
+
+static bool
+serve(struct worker *w)
+{
+	bool opened = open_worker(w);
+
+	if (opened)
+		loop_run(&w->engine.loop, each, w);
+	else
+		log_errno(LOG_EMERG, errno, "a worker cannot start");
+	close_worker(w);
+	return opened && w->status == 0;
+}
+
+static bool
+settle_rights(const struct worker_start *start)
+{
+	uint64_t allowed;
+	const char *what;
+
+	if (!process_raise_descriptors(start->descriptors, &allowed)) {
+		log_line(LOG_EMERG, "%llu descriptors are wanted, %llu are allowed",
+		    (unsigned long long)start->descriptors, (unsigned long long)allowed);
+		return false;
+	}
+	if (!process_drop_rights(&start->identity, &what)) {
+		log_errno(LOG_EMERG, errno, "rights cannot be dropped: %s", what);
+		return false;
+	}
+	return true;
+}
+
+int
+worker_run(const struct worker_start *start)
+{
+	struct worker w = {
+		.start = start,
+		.channel = { .fd = -1 },
+		.bundle = BUNDLE_NONE,
+		.shared = start->shared,
+		.error_fd = start->error_fd,
+	};
+	int keep[] = { MIN_OF(start->channel, start->error_fd), MAX_OF(start->channel, start->error_fd) };
+	char name[32];
+
+	process_close_others(keep, ARRAY_COUNT(keep));
+	snprintf(name, sizeof(name), "server worker %u", start->number + 1);
+	process_name(name);
+	log_name(name + sizeof("server ") - 1);
+	log_to(start->error_fd, start->error_level);
+
+	bool good = settle_rights(start) && serve(&w);
+
+#ifdef MEMORY_HIDES
+	/* The leak checker looks at the process as a debugger does. */
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+#endif
+	shared_close(&w.shared);
+	if (w.error_fd > STDERR_FILENO)
+		close(w.error_fd);
+	return good ? 0 : 1;
+}
