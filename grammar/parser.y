@@ -9,9 +9,9 @@
 %define api.prefix {grammar_}
 %define api.pure full
 %define api.location.type {struct span}
+%define lr.type canonical-lr
 %define lr.default-reduction accepting
 %define parse.error custom
-%define parse.lac full
 %locations
 %expect 0
 
@@ -68,7 +68,7 @@ span_behind(struct span last)
 %token RIGHT           ")"
 %token COMMA           ","
 
-%type <value> value operand
+%type <value> operand
 %type <expression> condition any all unary comparison
 %type <from> values any_of all_of set
 %type <statements> contents statements
@@ -107,13 +107,10 @@ head
 	;
 
 values
-	: value                         { $$ = ast_push_value(p, $1); }
-	| values value                  { $$ = ast_push_value(p, $2); }
-	;
-
-value
-	: WORD
-	| STRING
+	: WORD                          { $$ = ast_push_value(p, $1); }
+	| STRING                        { $$ = ast_push_value(p, $1); }
+	| values WORD                   { $$ = ast_push_value(p, $2); }
+	| values STRING                 { $$ = ast_push_value(p, $2); }
 	;
 
 ending

@@ -3,10 +3,6 @@
  * The command line. What only looks (-t, -T, -D, -v) is done here: it binds
  * nothing, writes nothing and needs no rights; what serves is the master's.
  */
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,13 +135,33 @@ print_effective(const struct options *o)
 	return check_end(&c, o, build_print_effective(&c.input, &c.diag, stdout));
 }
 
+static void
+print_fields(const struct field *fields, const char *protocol, bool man)
+{
+	static const char *const types[] = { "text", "number", "address" };
+	static const char *const moments[] = { "on a connection", "with a question", "with an answer", "at the end" };
+
+	for (const struct field *f = fields; f != NULL && f->name != NULL; f++) {
+		printf(man ? ".TP\n.B %s%s\n" : "%s%s\n    ", f->name, (f->flags & FIELD_FAMILY) != 0 ? "NAME" : "");
+		printf("%s Known %s%s%s; a%s %s%s.\n%s", f->help, moments[f->moment], protocol[0] != '\0' ? " of " : "",
+		    protocol, f->type == FIELD_ADDRESS ? "n" : "", types[f->type],
+		    (f->flags & FIELD_REPEATED) != 0 ? " that may have several values" : "", man ? "" : "\n");
+	}
+}
+
 static int
 print_reference(const struct options *o)
 {
-	if (o->words)
+	if (o->words) {
 		schema_print_words(registry_main, stdout);
-	else
-		schema_print_reference(registry_main, stdout, o->man);
+		return EXIT_SUCCESS;
+	}
+	schema_print_reference(registry_main, stdout, o->man);
+	fputs(o->man ? ".SH FIELDS\nBare in conditions, ${NAME} in strings.\n" :
+	    "\nFields: bare in conditions, ${NAME} in strings.\n\n", stdout);
+	print_fields(core_fields, "", o->man);
+	for (const struct protocol_ops *const *p = registry_protocols; *p != NULL; p++)
+		print_fields((*p)->fields, (*p)->name, o->man);
 	return EXIT_SUCCESS;
 }
 

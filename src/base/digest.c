@@ -75,7 +75,8 @@ digest_sha1(struct slice s, uint8_t out[static DIGEST_SHA1])
 void
 base64_write(struct builder *b, struct slice s)
 {
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char letters[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const uint8_t *at = (const uint8_t *)s.at;
 
 	for (size_t i = 0; i < s.n; i += 3) {

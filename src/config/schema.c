@@ -26,12 +26,18 @@ schema_state(struct reading *r)
 	return r->state;
 }
 
+static struct arena *
+work_arena(const struct reading *r)
+{
+	return r->work != NULL ? r->work : r->arena;
+}
+
 /* -- arguments -- */
 
 static void
 push_compile(struct reading *r, const struct argument *a, void *out, struct compile_item *group)
 {
-	struct compile_item *item = arena_alloc(r->arena, sizeof(*item));
+	struct compile_item *item = arena_alloc(work_arena(r), sizeof(*item));
 
 	*item = (struct compile_item){ .next = r->compile, .group = group, .argument = a, .out = out };
 	r->compile = item;
@@ -403,7 +409,8 @@ find_places(struct places *p, const struct table *tables, const char *where)
 	if (p->seen_count == TABLES_MAX)
 		return;
 	p->seen[p->seen_count++] = tables;
-	for (const struct table *t = tables; t->rows != NULL; t++)
+	bool named = slice_find_slice(builder_slice(&p->names), slice_of(where)) < p->names.n;
+	for (const struct table *t = tables; t->rows != NULL && !named; t++)
 		for (const struct directive *row = t->rows; row->name != NULL; row++)
 			if ((row->flags & DIRECTIVE_FREE) == 0 && slice_is(p->word, row->name))
 				builder_printf(&p->names, "%s%s", p->names.n > 0 ? ", " : "", where);
@@ -434,13 +441,13 @@ report_unknown(const struct frame *f, const struct value *v)
 	find_places(&places, r->state->root, "the top level");
 	if (v->kind == VALUE_STRING)
 		diag_error(r->diag, v->span, "a directive's name stands without quotes");
-	else if (places.names.n > 0)
-		diag_error(r->diag, v->span, "\"%.*s\" is not allowed in %s; it may stand in %.*s", SLICE_ARG(word),
-		    f->where, (int)places.names.n, places.names.at);
 	else if (elsewhere != NULL && elsewhere->here != NULL)
 		diag_error(r->diag, v->span, "nginx's \"%.*s\" is \"%s\" here", SLICE_ARG(word), elsewhere->here);
 	else if (elsewhere != NULL)
 		diag_error(r->diag, v->span, "\"%.*s\": %s", SLICE_ARG(word), elsewhere->instead);
+	else if (places.names.n > 0)
+		diag_error(r->diag, v->span, "\"%.*s\" is not allowed in %s; it may stand in %.*s", SLICE_ARG(word),
+		    f->where, (int)places.names.n, places.names.at);
 	else {
 		const char *closest = diag_closest(v->raw, entry_name, f->rows->entries, f->rows->count);
 
@@ -582,7 +589,7 @@ own_list(const struct frame *f, const struct entry *e, const struct statement *s
 
 		*list = (struct list){ NULL, n, n };
 		if (n > 0) {
-			list->items = arena_array(f->r->arena, n, sizeof(*inherited));
+			list->items = arena_array(work_arena(f->r), n, sizeof(*inherited));
 			memcpy(list->items, inherited, n * sizeof(*inherited));
 		}
 	}
@@ -597,7 +604,9 @@ read_repeated(struct frame *f, const struct entry *e, const struct statement *s)
 	struct reading *r = f->r;
 	const struct directive *row = e->row;
 	struct compile_item *outer = r->compile;
-	struct filled filled = { .row = row, .statement = s, .data = arena_zalloc(r->arena, MAX_OF(row->size, (size_t)1)) };
+	struct arena *outside = r->state->steps > 0 ? r->arena : work_arena(r);
+	struct arena *arena = row->kind == DIRECTIVE_STEP ? r->arena : outside;
+	struct filled filled = { .row = row, .statement = s, .data = arena_zalloc(arena, MAX_OF(row->size, (size_t)1)) };
 
 	r->compile = NULL;
 	if (row->inside != NULL)
@@ -613,7 +622,12 @@ read_repeated(struct frame *f, const struct entry *e, const struct statement *s)
 		push_compile(r, NULL, NULL, filled.compile);
 	filled.broken = !fine;
 	struct list *list = own_list(f, e, s);
-	*(struct filled *)arena_grow(r->arena, &list->items, &list->n, &list->room, sizeof(filled)) = filled;
+	if (list->room == 0) {
+		/* most lists stay short, and there are many of them */
+		list->items = arena_alloc(outside, sizeof(filled));
+		list->room = 1;
+	}
+	*(struct filled *)arena_grow(outside, &list->items, &list->n, &list->room, sizeof(filled)) = filled;
 	return fine;
 }
 

@@ -149,6 +149,7 @@ struct elsewhere {
 /* One run of the check. The caller sets the first four and keeps it until the snapshot is built. */
 struct reading {
 	struct arena *arena;            /* what is filled lives here */
+	struct arena *work;             /* or here, unless it is of a step: what the build copies from and then forgets; NULL: arena */
 	struct sources *sources;
 	struct diag *diag;
 	const struct elsewhere *elsewhere;

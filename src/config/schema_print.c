@@ -115,22 +115,35 @@ print_head(const struct reading *r, const struct statement *s, const char *end, 
 static void print_settings(struct reading *r, const struct rows *rows, const struct trace *whole, const char *target,
     FILE *to, unsigned depth);
 
-/* All lines of a repeated setting that are in force. */
-static void
-print_repeated(struct reading *r, const struct entry *e, const struct trace *whole, struct setting s, FILE *to,
-    unsigned depth)
+/* The lines that said it in this struct, single blocks inside included; false: none. */
+static bool
+print_said(const struct reading *r, const struct trace *t, struct setting s, FILE *to, unsigned depth)
 {
-	const struct trace *owner = whole;
 	bool found = false;
 
-	for (const struct trace *t = whole->first; t != NULL; t = t->next)
-		if (t->entry->row->kind == DIRECTIVE_SETTING && row_repeats(t->entry->row) &&
-		    address_in(t->parent->target, t->entry) == s.at && strcmp(t->entry->row->name, s.name) == 0) {
-			print_head(r, t->statement, ";", to, depth);
+	for (const struct trace *child = t->first; child != NULL; child = child->next) {
+		const struct directive *row = child->entry->row;
+
+		if (!row_repeats(row))
+			found |= print_said(r, child, s, to, depth);
+		else if (row->kind == DIRECTIVE_SETTING && address_in(t->target, child->entry) == s.at &&
+		    strcmp(row->name, s.name) == 0) {
+			print_head(r, child->statement, ";", to, depth);
 			found = true;
 		}
-	if ((!found || (e->row->flags & DIRECTIVE_ADDS) != 0) && step_back(&owner, &s))
-		print_repeated(r, e, owner, s, to, depth);
+	}
+	return found;
+}
+
+/* All lines of a repeated setting that are in force. */
+static void
+print_repeated(const struct reading *r, const struct entry *e, const struct trace *whole, struct setting s, FILE *to,
+    unsigned depth)
+{
+	bool found = print_said(r, whole, s, to, depth);
+
+	if ((!found || (e->row->flags & DIRECTIVE_ADDS) != 0) && step_back(&whole, &s))
+		print_repeated(r, e, whole, s, to, depth);
 }
 
 static void

@@ -18,28 +18,32 @@
 #include "core/exchange.h"
 
 enum {
-	ACCESS_FIRST = 2 * ACCESS_LINE_MAX,     /* bytes of a buffer that begins; doubled up to ACCESS_MAX */
+	ACCESS_FIRST = 2 * ACCESS_LINE_MAX,     /* bytes of a new buffer */
 	ACCESS_WAIT = 1000,                     /* ms that a line may wait */
 	ACCESS_RETRY = 100,                     /* ms, when the reader is slow */
 	SHORT_MOST = 256                        /* bytes of a name, a host, an address in a line */
 };
 
-_Static_assert(ACCESS_FLUSH % ACCESS_FIRST == 0 && ACCESS_MAX % ACCESS_FLUSH == 0, "doubling meets both");
+_Static_assert(ACCESS_FLUSH == 4 * ACCESS_FIRST && ACCESS_MAX == 64 * ACCESS_FIRST,
+    "met by doubling");
 
 /* ------------------------------------------------------------------ values */
 
-/* Stands as it is in both formats: ASCII without control bytes, `"` and backslash. Eight bytes a step. */
-static inline bool
-word_is_plain(const char *at)
+/*
+ * ASCII without control bytes, `"` and backslash stands as it is in both formats. Of eight bytes, 0
+ * when all are so. (What is carried from byte to byte comes from one that is not.)
+ */
+static inline uint64_t
+word_stains(const char *at)
 {
-	const uint64_t ones = UINT64_C(0x0101010101010101), high = UINT64_C(0x80) * ones;
+	const uint64_t ones = UINT64_C(0x0101010101010101);
 	uint64_t word;
 
 	memcpy(&word, at, 8);
 
-	uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\', rubout = word ^ ones * 0x7f;
+	uint64_t no_quote = (word ^ ones * '"') - ones, no_backslash = (word ^ ones * '\\') - ones;
 
-	return ((word | (word - ones * 0x20) | (quote - ones) | (backslash - ones) | (rubout - ones)) & high) == 0;
+	return (word | (word - ones * ' ') | (word + ones) | no_quote | no_backslash) & ones * 0x80;
 }
 
 static bool
@@ -52,6 +56,8 @@ byte_is_plain(unsigned char c)
 static bool
 is_plain(struct slice s)
 {
+	uint64_t stains = 0;
+
 	if (s.n < 8) {
 		for (size_t i = 0; i < s.n; i++)
 			if (!byte_is_plain((unsigned char)s.at[i]))
@@ -59,12 +65,9 @@ is_plain(struct slice s)
 		return true;
 	}
 	for (size_t i = 0; i + 8 < s.n; i += 8)
-		if (!word_is_plain(s.at + i))
-			return false;
-	return word_is_plain(s.at + s.n - 8);
+		stains |= word_stains(s.at + i);
+	return (stains | word_stains(s.at + s.n - 8)) == 0;
 }
-
-typedef void escape_fn(struct builder *b, struct slice s);
 
 /* A piece of a long value, cut between two characters. */
 static size_t
@@ -80,7 +83,8 @@ piece_of(struct slice s)
 }
 
 static void
-put_escaped(struct builder *b, struct slice s, size_t most, escape_fn *escape)
+put_escaped(struct builder *b, struct slice s, size_t most,
+    void (*escape)(struct builder *b, struct slice s))
 {
 	struct builder part = builder_on(b->at + b->n, most);
 
@@ -99,7 +103,8 @@ put_escaped(struct builder *b, struct slice s, size_t most, escape_fn *escape)
 
 /* At most `most` bytes of the line, which are there. */
 static inline void
-put_value(struct builder *b, struct slice s, size_t most, escape_fn *escape)
+put_value(struct builder *b, struct slice s, size_t most,
+    void (*escape)(struct builder *b, struct slice s))
 {
 	if (likely(s.n <= most && is_plain(s)))
 		builder_slice_put(b, s);
@@ -125,7 +130,9 @@ field_of(const struct message *m, enum known known)
 {
 	struct slice value;
 
-	return m->base != NULL && message_find(m, known, SLICE_EMPTY, 0, &value) ? value : SLICE_EMPTY;
+	if (m->base == NULL || !message_find(m, known, SLICE_EMPTY, 0, &value))
+		return SLICE_EMPTY;
+	return value;
 }
 
 /* A talk, or a question that was not understood: no. */
@@ -138,7 +145,7 @@ has_head(const struct exchange *ex)
 /* ------------------------------------------------------------------ combined */
 
 enum {
-	COMBINED_AFTER_TARGET = 2560,           /* bytes: its end, status, bytes, 1 KiB of each of the two fields */
+	COMBINED_AFTER_TARGET = 2560,           /* bytes: numbers, 1 KiB of each field */
 	COMBINED_AFTER_REFERER = 1280
 };
 
@@ -147,7 +154,8 @@ put_request(struct builder *b, const struct message *m)
 {
 	put_value(b, message_piece(m, m->method_text), SHORT_MOST, builder_log);
 	builder_byte(b, ' ');
-	put_value(b, message_piece(m, m->target), room_before(b, COMBINED_AFTER_TARGET), builder_log);
+	put_value(b, message_piece(m, m->target), room_before(b, COMBINED_AFTER_TARGET),
+	    builder_log);
 	builder_put(b, m->minor == 0 ? " HTTP/1.0" : " HTTP/1.1", 9);
 }
 
@@ -198,7 +206,7 @@ put_combined(struct builder *b, const struct exchange *ex)
 /* ------------------------------------------------------------------ json */
 
 enum {
-	JSON_AFTER_URI = 3072,                  /* bytes: numbers, four names, 1 KiB and 512 of the two fields */
+	JSON_AFTER_URI = 3072,                  /* bytes: numbers, four names, the fields */
 	JSON_AFTER_REFERER = 640
 };
 
@@ -265,8 +273,10 @@ put_question(struct builder *b, const struct exchange *ex)
 	}
 	put_text(b, SLICE(",\"host\":\""), m->host, SHORT_MOST);
 	put_text(b, SLICE(",\"method\":\""), message_piece(m, m->method_text), SHORT_MOST);
-	put_text(b, SLICE(",\"uri\":\""), message_piece(m, m->target), room_before(b, JSON_AFTER_URI));
-	put_text(b, SLICE(",\"version\":\""), m->minor == 0 ? SLICE("HTTP/1.0") : SLICE("HTTP/1.1"), SHORT_MOST);
+	put_text(b, SLICE(",\"uri\":\""), message_piece(m, m->target),
+	    room_before(b, JSON_AFTER_URI));
+	BUILDER_LITERAL(b, ",\"version\":\"HTTP/1.");
+	builder_put(b, m->minor == 0 ? "0\"" : "1\"", 2);
 }
 
 static void
@@ -285,7 +295,8 @@ put_outcome(struct builder *b, const struct exchange *ex)
 	if (ex->attempts != 0)
 		put_number(b, SLICE(",\"attempts\":"), ex->attempts);
 	if (ex->reason != REASON_NONE)
-		put_text(b, SLICE(",\"reason\":\""), slice_of(reason_texts[ex->reason].word), SHORT_MOST);
+		put_text(b, SLICE(",\"reason\":\""), slice_of(reason_texts[ex->reason].word),
+		    SHORT_MOST);
 	put_text(b, SLICE(",\"server\":\""), ex->server_name, SHORT_MOST);
 }
 
@@ -324,7 +335,7 @@ take_descriptor(struct access_sink *sink, int fd)
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-/* As many whole lines as a pipe takes at once or not at all, so that those of several workers do not mix. */
+/* Whole lines that a pipe takes at once or not at all: those of several workers do not mix. */
 static size_t
 lines_at_once(struct slice s)
 {
@@ -336,7 +347,10 @@ lines_at_once(struct slice s)
 	return end != NULL ? (size_t)(end - s.at) + 1 : PIPE_BUF;
 }
 
-/* Bytes written, or -1 with errno. What is no file is asked first: a terminal may block, a pipe without a reader would raise SIGPIPE. */
+/*
+ * Bytes written, or -1 with errno. What is no file is asked first: a terminal
+ * may block, a pipe without a reader would raise SIGPIPE.
+ */
 static ssize_t
 write_some(const struct access_sink *sink, struct slice s)
 {
@@ -431,7 +445,7 @@ access_open(struct access_sink *sink, struct loop *loop, struct slice path, int 
 {
 	char *copy = memory_alloc(path.n + 1);
 
-	*sink = (struct access_sink){ .path = { copy, path.n }, .flush.run = on_flush, .loop = loop };
+	*sink = (struct access_sink){ .path = { copy, path.n }, .loop = loop, .flush.run = on_flush };
 	memcpy(copy, path.at, path.n);
 	take_descriptor(sink, fd);
 }

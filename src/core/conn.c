@@ -19,7 +19,7 @@ enum {
 	CONN_PIECES = 64,               /* of one writev */
 	CONN_FLUSH_EARLY = 64 * 1024,   /* bytes queued that are written before the pass ends */
 	CONN_LINGER = 2000,             /* ms that a closed client is read from, so that it gets its answer */
-	CONN_WRITE_TIMEOUT = 60 * 1000  /* ms, until an exchange says otherwise */
+	CONN_TIMEOUT = 60 * 1000        /* ms: of writes and of silence, until an exchange says otherwise */
 };
 
 static void conn_on_event(struct loop_event *e, unsigned what);
@@ -52,7 +52,7 @@ conn_new(struct engine *e, int fd, enum side side)
 	c->deadline.run = conn_on_deadline;
 	c->out_end = &c->out;
 	c->backlog_end = &c->backlog;
-	c->write_timeout = CONN_WRITE_TIMEOUT;
+	c->write_timeout = c->idle_timeout = CONN_TIMEOUT;
 	c->opened = clock_ms();
 	c->number = ++number;
 	c->all_next = e->conns;

@@ -77,7 +77,7 @@ struct conn {
 	bool used;                      /* peer: carried an exchange before */
 	bool linger;                    /* its end waits for the other's: what was sent must arrive */
 	uint32_t write_timeout;         /* ms that the other end may take nothing while bytes wait */
-	uint32_t idle_timeout;          /* peer: ms of silence inside an exchange */
+	uint32_t idle_timeout;          /* ms of silence: a client's between two exchanges, a peer's inside one */
 	uint64_t expect_due, write_due; /* ms of clock_ms(); 0: not set. The deadline is the earlier one */
 	uint16_t binding;               /* client: number; the listener is engine_listener(c) */
 	uint64_t fingerprint;           /* client: of the listener when it was accepted; peer: of the pool key */

@@ -186,13 +186,19 @@ exchange_leave(struct exchange *ex)
 static void
 exchange_run(struct exchange *ex)
 {
-	while (ex->step < ex->steps->count && !ex->ending) {
+	while (ex->step < ex->steps->count && !ex->ending && !ex->gave_up) {
 		const struct step *step = &ex->steps->items[ex->step];
 		unsigned at = ex->step++;
 		const struct handler_ops *ops = step->ops;
 
-		if (step->when != NULL && ops->moment != MOMENT_ANSWER && !condition_is(step->when, ex))
-			continue;
+		if (step->when != NULL && ops->moment != MOMENT_ANSWER) {
+			bool is = condition_is(step->when, ex);
+
+			if (ex->gave_up)
+				break;
+			if (!is)
+				continue;
+		}
 		if (at < 64)
 			ex->ran |= UINT64_C(1) << at;
 		if (ops->answer != NULL)
@@ -217,7 +223,7 @@ exchange_run(struct exchange *ex)
 		}
 	}
 	if (!ex->ending)
-		exchange_abort(ex, REASON_NO_ROUTE);
+		exchange_abort(ex, ex->gave_up ? REASON_INTERNAL : REASON_NO_ROUTE);
 }
 
 static void
@@ -252,6 +258,7 @@ exchange_set(struct exchange *ex, const struct settings *settings)
 	ex->log_format = (uint8_t)settings->access.format;
 	ex->log_sink = settings->access.log < 0 ? -1 : ex->snapshot->log_sinks[settings->access.log];
 	ex->client->write_timeout = (uint32_t)settings->write_timeout;
+	ex->client->idle_timeout = (uint32_t)settings->keepalive_timeout;
 }
 
 /* A question that could not be read reaches no server, but it is logged where the listener's only one logs. */
@@ -292,9 +299,9 @@ exchange_choose(struct exchange *ex)
 	ex->server_name = ex->server->name;
 	ex->route = route_find(ex->server->table, ex);
 	exchange_set(ex, ex->route != NULL ? ex->route->settings : &ex->server->settings);
-	if (ex->route == NULL)
-		exchange_abort(ex, REASON_NO_ROUTE);
-	return ex->route != NULL;
+	if (ex->gave_up || ex->route == NULL)
+		exchange_abort(ex, ex->gave_up ? REASON_INTERNAL : REASON_NO_ROUTE);
+	return ex->route != NULL && !ex->gave_up;
 }
 
 static bool
@@ -472,6 +479,7 @@ exchange_run_error_steps(struct exchange *ex, unsigned status)
 	exchange_end_steps(ex);
 	exchange_drop_peer(ex, false);
 	ex->error_run = true;
+	ex->gave_up = false;
 	ex->status = (uint16_t)status;
 	exchange_start(ex, steps);
 	return true;

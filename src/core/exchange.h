@@ -103,7 +103,7 @@ void exchange_congestion(struct exchange *ex, struct conn *c, bool congested);
 
 /* Question parts to the peer's protocol. HEAD is ex->question. */
 void exchange_send(struct exchange *ex, const struct part *part);
-/* An answer made here: status and, in ex->answer, fields; the body may follow by exchange_return_data. */
+/* An answer made here: status and body, which lives to the end of the pass (not in the exchange's arena: it may end first). */
 void exchange_return(struct exchange *ex, uint16_t status, struct slice type, struct slice body);
 /* The same in parts: ex->answer was filled (status, body, length). */
 void exchange_return_head(struct exchange *ex, bool last);

@@ -125,17 +125,20 @@ get_attempts(struct exchange *ex, const struct field_ref *ref, size_t nth, struc
 static bool
 get_reason(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
 {
-	return ex->reason != REASON_NONE && give_text(slice_of(reason_texts[ex->reason].word), nth, out);
+	return ex->reason != REASON_NONE &&
+	       give_text(slice_of(reason_texts[ex->reason].word), nth, out);
 }
 
 static bool
-get_bytes_received(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
+get_bytes_received(
+    struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
 {
 	return give_number(ex->received, nth, out);
 }
 
 static bool
-get_bytes_sent(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
+get_bytes_sent(
+    struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
 {
 	return give_number(ex->sent, nth, out);
 }
@@ -201,8 +204,9 @@ prepare_map(struct reading *r, const struct scope *scope, struct field_ref *ref,
 	size_t count = scope->maps == NULL ? 0 : scope->maps->room;
 	const char *closest = diag_closest(ref->name, next_map, (void *)scope->maps, count);
 
-	diag_error(r->diag, at, "unknown map \"" SLICE_FORMAT "\"%s%s%s", SLICE_ARG(diag_word(ref->name)),
-	    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
+	diag_error(r->diag, at, "unknown map \"" SLICE_FORMAT "\"%s%s%s",
+	    SLICE_ARG(diag_word(ref->name)), closest != NULL ? "; did you mean \"" : "",
+	    closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
 	return false;
 }
 
@@ -211,22 +215,33 @@ prepare_map(struct reading *r, const struct scope *scope, struct field_ref *ref,
 const struct field core_fields[] = {
 	{ "src", FIELD_ADDRESS, MOMENT_OPEN, 0, get_src, NULL, "The client's address." },
 	{ "src_port", FIELD_NUMBER, MOMENT_OPEN, 0, get_src_port, NULL, "The client's port." },
-	{ "dst", FIELD_ADDRESS, MOMENT_OPEN, 0, get_dst, NULL, "The address that the client connected to." },
-	{ "dst_port", FIELD_NUMBER, MOMENT_OPEN, 0, get_dst_port, NULL, "The port that the client connected to." },
-	{ "listener", FIELD_TEXT, MOMENT_OPEN, 0, get_listener, NULL, "The listener, as it is configured." },
+	{ "dst", FIELD_ADDRESS, MOMENT_OPEN, 0, get_dst, NULL,
+	    "The address that the client connected to." },
+	{ "dst_port", FIELD_NUMBER, MOMENT_OPEN, 0, get_dst_port, NULL,
+	    "The port that the client connected to." },
+	{ "listener", FIELD_TEXT, MOMENT_OPEN, 0, get_listener, NULL,
+	    "The listener, as it is configured." },
 	{ "server", FIELD_TEXT, MOMENT_OPEN, 0, get_server, NULL, "The name of the server." },
-	{ "id", FIELD_NUMBER, MOMENT_OPEN, 0, get_id, NULL, "The number of the exchange in its worker." },
-	{ "time.iso", FIELD_TEXT, MOMENT_OPEN, 0, get_time_iso, NULL, "The local time: 2026-11-22T10:00:00+00:00." },
+	{ "id", FIELD_NUMBER, MOMENT_OPEN, 0, get_id, NULL,
+	    "The number of the exchange in its worker." },
+	{ "time.iso", FIELD_TEXT, MOMENT_OPEN, 0, get_time_iso, NULL,
+	    "The local time: 2026-11-22T10:00:00+00:00." },
 	{ "time.unix", FIELD_NUMBER, MOMENT_OPEN, 0, get_time_unix, NULL, "Seconds since 1970." },
 	{ "time.ms", FIELD_NUMBER, MOMENT_OPEN, 0, get_time_ms, NULL, "Milliseconds since 1970." },
-	{ "map.", FIELD_TEXT, MOMENT_OPEN, FIELD_FAMILY | FIELD_URI, get_map, prepare_map, "What a map makes of its field." },
-	{ "upstream", FIELD_TEXT, MOMENT_ANSWER, 0, get_upstream, NULL, "The upstream that was asked." },
+	{ "map.", FIELD_TEXT, MOMENT_OPEN, FIELD_FAMILY | FIELD_URI, get_map, prepare_map,
+	    "What a map makes of its field." },
+	{ "upstream", FIELD_TEXT, MOMENT_ANSWER, 0, get_upstream, NULL,
+	    "The upstream that was asked." },
 	{ "peer", FIELD_TEXT, MOMENT_ANSWER, 0, get_peer, NULL, "The peer that was asked." },
-	{ "attempts", FIELD_NUMBER, MOMENT_ANSWER, 0, get_attempts, NULL, "How many peers were tried." },
+	{ "attempts", FIELD_NUMBER, MOMENT_ANSWER, 0, get_attempts, NULL,
+	    "How many peers were tried." },
 	{ "reason", FIELD_TEXT, MOMENT_ANSWER, 0, get_reason, NULL, "Why the exchange failed." },
-	{ "bytes_received", FIELD_NUMBER, MOMENT_END, 0, get_bytes_received, NULL, "Body bytes of the question." },
-	{ "bytes_sent", FIELD_NUMBER, MOMENT_END, 0, get_bytes_sent, NULL, "Bytes of the answer, its head included." },
-	{ "duration", FIELD_NUMBER, MOMENT_END, 0, get_duration, NULL, "Milliseconds from the start of the exchange." },
+	{ "bytes_received", FIELD_NUMBER, MOMENT_END, 0, get_bytes_received, NULL,
+	    "Body bytes of the question." },
+	{ "bytes_sent", FIELD_NUMBER, MOMENT_END, 0, get_bytes_sent, NULL,
+	    "Bytes of the answer, its head included." },
+	{ "duration", FIELD_NUMBER, MOMENT_END, 0, get_duration, NULL,
+	    "Milliseconds from the start of the exchange." },
 	{ 0 },
 };
 
@@ -268,12 +283,16 @@ find_capture(const struct scope *scope, struct slice word)
 	bool numbered = slice_to_u64(word, &number);
 
 	for (unsigned i = 0; scope->captures != NULL && scope->captures[i] != NULL; i++)
-		if (numbered ? number == i + 1 : scope->captures[i][0] != '\0' && slice_is(word, scope->captures[i]))
+		if (numbered ? number == i + 1
+			     : scope->captures[i][0] != '\0' && slice_is(word, scope->captures[i]))
 			return i + 1;
 	return 0;
 }
 
-/* Every name that the scope knows, for did-you-mean. A family is spelled with what the word has behind its dot. */
+/*
+ * Every name that the scope knows, for did-you-mean. A family is spelled with
+ * what the word has behind its dot.
+ */
 struct names {
 	const char **items;
 	size_t n, room;
@@ -313,12 +332,14 @@ report_unknown(struct reading *r, const struct scope *scope, struct slice word, 
 	add_names(r->arena, &names, fields_of(scope->protocol), shown);
 	for (size_t i = 0; scope->captures != NULL && scope->captures[i] != NULL; i++)
 		if (scope->captures[i][0] != '\0')
-			*ARENA_PUSH(r->arena, names.items, names.n, names.room) = scope->captures[i];
+			*ARENA_PUSH(r->arena, names.items, names.n, names.room) =
+			    scope->captures[i];
 
 	const char *closest = diag_closest(word, next_name, &names, names.n);
 
 	if (closest != NULL)
-		diag_error(r->diag, at, "unknown field \"" SLICE_FORMAT "\"; did you mean \"%s\"?", SLICE_ARG(shown), closest);
+		diag_error(r->diag, at, "unknown field \"" SLICE_FORMAT "\"; did you mean \"%s\"?",
+		    SLICE_ARG(shown), closest);
 	else
 		diag_error(r->diag, at, "unknown field \"" SLICE_FORMAT "\"", SLICE_ARG(shown));
 }
@@ -327,13 +348,15 @@ report_unknown(struct reading *r, const struct scope *scope, struct slice word, 
 static bool
 report_bare_family(struct reading *r, const struct field *fields, struct slice word, struct span at)
 {
-	struct slice bare = word.n > 0 && word.at[word.n - 1] == '.' ? slice_first(word, word.n - 1) : word;
+	struct slice bare =
+	    word.n > 0 && word.at[word.n - 1] == '.' ? slice_first(word, word.n - 1) : word;
 
 	for (const struct field *f = fields; f->name != NULL; f++) {
 		struct slice own = slice_of(f->name);
 
 		if ((f->flags & FIELD_FAMILY) && slice_equal(bare, slice_first(own, own.n - 1))) {
-			diag_error(r->diag, at, "field \"" SLICE_FORMAT "\" wants a name: %sNAME", SLICE_ARG(bare), f->name);
+			diag_error(r->diag, at, "field \"" SLICE_FORMAT "\" wants a name: %sNAME",
+			    SLICE_ARG(bare), f->name);
 			return true;
 		}
 	}
@@ -351,10 +374,12 @@ report_foreign(struct reading *r, const struct scope *scope, struct slice word, 
 		if (other == scope->protocol || find_in(fields_of(other), word, &name) == NULL)
 			continue;
 		if (scope->protocol != NULL)
-			diag_error(r->diag, at, "field \"" SLICE_FORMAT "\" needs protocol %s; this server speaks %s",
+			diag_error(r->diag, at,
+			    "field \"" SLICE_FORMAT "\" needs protocol %s; this server speaks %s",
 			    SLICE_ARG(diag_word(word)), other->name, scope->protocol->name);
 		else
-			diag_error(r->diag, at, "field \"" SLICE_FORMAT "\" needs protocol %s", SLICE_ARG(diag_word(word)), other->name);
+			diag_error(r->diag, at, "field \"" SLICE_FORMAT "\" needs protocol %s",
+			    SLICE_ARG(diag_word(word)), other->name);
 		return true;
 	}
 	return false;
@@ -368,27 +393,32 @@ static const char *const moments[] = {
 };
 
 bool
-field_find(struct reading *r, const struct scope *scope, struct slice word, struct span at, struct field_ref *out)
+field_find(struct reading *r, const struct scope *scope, struct slice word, struct span at,
+    struct field_ref *out)
 {
 	unsigned capture = find_capture(scope, word);
 
 	*out = (struct field_ref){ .name = SLICE_EMPTY };
 	if (capture != 0) {
-		*out = (struct field_ref){ .field = &capture_field, .name = word, .known = capture };
+		*out =
+		    (struct field_ref){ .field = &capture_field, .name = word, .known = capture };
 		return true;
 	}
 	out->field = find_in(core_fields, word, &out->name);
 	if (out->field == NULL)
 		out->field = find_in(fields_of(scope->protocol), word, &out->name);
 	if (out->field == NULL) {
-		if (!report_bare_family(r, core_fields, word, at) && !report_bare_family(r, fields_of(scope->protocol), word, at) &&
+		if (!report_bare_family(r, core_fields, word, at) &&
+		    !report_bare_family(r, fields_of(scope->protocol), word, at) &&
 		    !report_foreign(r, scope, word, at))
 			report_unknown(r, scope, word, at);
 		return false;
 	}
 	if (out->field->moment > scope->moment) {
-		diag_error(r->diag, at, "field \"" SLICE_FORMAT "\" is known only %s; %s is asked before",
-		    SLICE_ARG(diag_word(word)), moments[out->field->moment], scope->where != NULL ? scope->where : "this");
+		diag_error(r->diag, at,
+		    "field \"" SLICE_FORMAT "\" is known only %s; %s is asked before",
+		    SLICE_ARG(diag_word(word)), moments[out->field->moment],
+		    scope->where != NULL ? scope->where : "this");
 		return false;
 	}
 	return out->field->prepare == NULL || out->field->prepare(r, scope, out, at);
@@ -431,7 +461,8 @@ field_text_nth(struct exchange *ex, const struct field_ref *ref, size_t nth, str
 		*out = print_number(ex, value.number);
 		break;
 	case FIELD_ADDRESS:
-		*out = addr_print_host(value.addr, scratch_alloc(&ex->engine->loop.scratch, ADDR_TEXT));
+		*out = addr_print_host(
+		    value.addr, scratch_alloc(&ex->engine->loop.scratch, ADDR_TEXT));
 		break;
 	}
 	return true;
@@ -478,7 +509,8 @@ field_read(struct reading *r, const struct value *v, const struct argument *a, v
 
 	field->raw = *v;
 	if (v->kind == VALUE_STRING)
-		diag_error(r->diag, v->span, "a field is written without quotes: " SLICE_FORMAT, SLICE_ARG(diag_word(v->raw)));
+		diag_error(r->diag, v->span, "a field is written without quotes: " SLICE_FORMAT,
+		    SLICE_ARG(diag_word(v->raw)));
 	return v->kind != VALUE_STRING;
 }
 
@@ -491,6 +523,9 @@ field_compile(struct reading *r, const struct scope *scope, const struct argumen
 }
 
 const struct type type_field = {
-	.name = "FIELD", .wanted = "a field (src, path, header.host)", .size = sizeof(struct field_argument),
-	.read = field_read, .compile = field_compile,
+	.name = "FIELD",
+	.wanted = "a field (src, path, header.host)",
+	.size = sizeof(struct field_argument),
+	.read = field_read,
+	.compile = field_compile,
 };

@@ -31,10 +31,10 @@ struct field_map {
 	struct map_result *results;     /* in file order, the default last */
 	size_t result_count;
 	const struct map_result *otherwise;     /* or NULL */
-	const struct map_value *values; /* those that are compared, in file order */
+	struct map_value *values;       /* those that are compared, in file order */
 	size_t value_count;
 	struct map exact;               /* value -> its map_value */
-	const struct map_regex *regexes;     /* in file order */
+	struct map_regex *regexes;      /* in file order */
 	size_t regex_count;
 };
 
@@ -44,7 +44,8 @@ struct field_map *field_map_build(struct reading *r, const struct map_block *blo
 /* A map in one place of the configuration. */
 struct field_map_use {
 	const struct field_map *map;
-	const struct map *exact;        /* the map's, or one without case where the field compares so */
+	const struct map *exact;        /* the map's own, or without case where the field compares so */
+	const struct map_regex *regexes;
 	struct field_ref ref;
 };
 /* Compiles the map's field for the scope; `at` is where it is asked for. False: reported. */

@@ -67,7 +67,7 @@ regex_release(void *what)
 	free(re);
 }
 
-/* Behind the class that opens at `at`; p.n when it is not closed. */
+/* Behind the class that opens at `at`; 0: not understood. */
 static size_t
 skip_class(struct slice p, size_t at)
 {
@@ -80,9 +80,9 @@ skip_class(struct slice p, size_t at)
 		if (p.at[at] == '\\')
 			at++;
 		else if (p.at[at] == '[' && at + 1 < p.n && strchr(":.=", p.at[at + 1]) != NULL)
-			return p.n;     /* [:alpha:] may hold a bracket: not looked into */
+			return 0;       /* [:alpha:]: its brackets are not the class's */
 	}
-	return MIN_OF(at + 1, p.n);
+	return at < p.n ? at + 1 : 0;
 }
 
 /* What may stand behind `(?` without changing how the rest of the pattern is read. */
@@ -94,7 +94,8 @@ is_plain_group(struct slice p, size_t at)
 
 /*
  * May the pattern be read from its start as far as it is literal: no choice outside groups, no
- * options and nothing else that changes the meaning of what stands before or behind it. In doubt: false.
+ * options and nothing else that changes the meaning of what stands before or behind it.
+ * In doubt: false.
  */
 static bool
 is_one_branch(struct slice p)
@@ -110,11 +111,12 @@ is_one_branch(struct slice p)
 			continue;
 		case '[':
 			i = skip_class(p, i);
-			if (i == p.n && p.at[p.n - 1] != ']')
+			if (i == 0)
 				return false;
 			continue;
 		case '(':
-			if (i + 1 < p.n && (p.at[i + 1] == '*' || (p.at[i + 1] == '?' && !is_plain_group(p, i + 2))))
+			if (i + 1 < p.n && (p.at[i + 1] == '*' ||
+					       (p.at[i + 1] == '?' && !is_plain_group(p, i + 2))))
 				return false;
 			depth++;
 			break;
@@ -132,7 +134,10 @@ is_one_branch(struct slice p)
 	return depth == 0;
 }
 
-/* Writes what the pattern begins with behind its `^`: up to the first byte that stands for anything but itself, once or more. */
+/*
+ * Writes what the pattern begins with behind its `^`: up to the first byte
+ * that stands for anything but itself, once or more.
+ */
 static size_t
 literal_prefix(struct slice p, char *out)
 {
@@ -144,7 +149,8 @@ literal_prefix(struct slice p, char *out)
 		if (strchr(".[()|*+?{$^", c) != NULL)
 			break;
 		if (c == '\\') {
-			if (++i == p.n || ascii_is_alpha(p.at[i]) || ascii_is_digit(p.at[i]) || (uint8_t)p.at[i] >= 0x80)
+			if (++i == p.n || ascii_is_alpha(p.at[i]) || ascii_is_digit(p.at[i]) ||
+			    (uint8_t)p.at[i] >= 0x80)
 				break;
 			c = p.at[i];
 		}
@@ -166,7 +172,8 @@ find_prefix(struct regex *re, char *room)
 	if (pcre2_pattern_info(re->code, PCRE2_INFO_ALLOPTIONS, &options) != 0)
 		return;
 	re->anchored = (options & PCRE2_ANCHORED) != 0;
-	if (!re->anchored || re->nocase || re->pattern.n == 0 || re->pattern.at[0] != '^' || !is_one_branch(re->pattern))
+	if (!re->anchored || re->nocase || re->pattern.n == 0 || re->pattern.at[0] != '^' ||
+	    !is_one_branch(re->pattern))
 		return;
 	re->prefix = slice_make(room, literal_prefix(re->pattern, room));
 }
@@ -176,14 +183,11 @@ regex_new(struct reading *r, struct slice pattern, bool nocase, struct span at)
 {
 	int error;
 	PCRE2_SIZE where;
-	uint32_t options = PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C | (nocase ? PCRE2_CASELESS : 0);
+	uint32_t options = PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C |
+			   (nocase ? PCRE2_CASELESS : 0);
 
-	if (pattern.n > PATTERN_MAX) {
-		diag_error(r->diag, at, "the regular expression is longer than %d bytes", PATTERN_MAX);
-		return NULL;
-	}
-
-	pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern.at, pattern.n, options, &error, &where, NULL);
+	pcre2_code *code =
+	    pcre2_compile((PCRE2_SPTR)pattern.at, pattern.n, options, &error, &where, NULL);
 
 	if (code == NULL) {
 		PCRE2_UCHAR text[128];
@@ -193,7 +197,8 @@ regex_new(struct reading *r, struct slice pattern, bool nocase, struct span at)
 		/* a string's quote stands before the pattern */
 		place.at += (uint32_t)(MIN_OF(where, pattern.n) + (at.n > pattern.n));
 		place.n = 1;
-		diag_error(r->diag, at.n >= pattern.n ? place : at, "this is not a regular expression: %s", (const char *)text);
+		diag_error(r->diag, at.n >= pattern.n ? place : at,
+		    "this is not a regular expression: %s", (const char *)text);
 		return NULL;
 	}
 
@@ -223,13 +228,17 @@ regex_key(struct arena *a, struct slice pattern, bool nocase)
 struct regex *
 regex_compile(struct reading *r, struct slice pattern, bool nocase, struct span at)
 {
+	if (pattern.n > PATTERN_MAX) {
+		diag_error(r->diag, at, "a regular expression has at most %d bytes", PATTERN_MAX);
+		return NULL;
+	}
 	if (r->regexes == NULL) {
 		r->regexes = arena_alloc(r->arena, sizeof(*r->regexes));
 		map_init(r->regexes, r->arena, false);
 	}
 
-	struct slice key = regex_key(r->arena, pattern.n > PATTERN_MAX ? SLICE_EMPTY : pattern, nocase);
-	struct regex *re = pattern.n > PATTERN_MAX ? NULL : map_find(r->regexes, key);
+	struct slice key = regex_key(r->arena, pattern, nocase);
+	struct regex *re = map_find(r->regexes, key);
 
 	if (re != NULL)
 		return re;
@@ -242,7 +251,8 @@ regex_compile(struct reading *r, struct slice pattern, bool nocase, struct span 
 }
 
 bool
-regex_match(struct regex *re, struct slice subject, size_t captures[2 * REGEX_CAPTURES_MAX], bool *over)
+regex_match(
+    struct regex *re, struct slice subject, size_t captures[2 * REGEX_CAPTURES_MAX], bool *over)
 {
 	*over = false;
 	if (!slice_starts(subject, re->prefix))
@@ -258,7 +268,8 @@ regex_match(struct regex *re, struct slice subject, size_t captures[2 * REGEX_CA
 	}
 
 	const char *at = subject.n == 0 ? "" : subject.at;
-	int count = pcre2_match(re->code, (PCRE2_SPTR)at, subject.n, 0, 0, matcher.data, matcher.context);
+	int count =
+	    pcre2_match(re->code, (PCRE2_SPTR)at, subject.n, 0, 0, matcher.data, matcher.context);
 
 	if (count < 0) {
 		*over = count != PCRE2_ERROR_NOMATCH;
@@ -275,7 +286,8 @@ regex_match(struct regex *re, struct slice subject, size_t captures[2 * REGEX_CA
 }
 
 bool
-regex_match_in(struct exchange *ex, struct regex *re, struct slice subject, size_t captures[2 * REGEX_CAPTURES_MAX])
+regex_match_in(struct exchange *ex, struct regex *re, struct slice subject,
+    size_t captures[2 * REGEX_CAPTURES_MAX])
 {
 	bool over, matches = regex_match(re, subject, captures, &over);
 
@@ -291,7 +303,7 @@ regex_prefix(const struct regex *re, bool *anchored)
 	return re->prefix;
 }
 
-/* Group numbers in the order of their names; `visit` sees each. */
+/* PCRE2's own, by name. */
 struct name_table {
 	const uint8_t *entries;         /* two bytes of number, name, NUL */
 	uint32_t count, size;
@@ -365,7 +377,10 @@ regex_read(struct reading *r, const struct value *v, const struct argument *a, v
 }
 
 const struct type type_regex = {
-	.name = "REGEX", .wanted = "a regular expression (\"^/u/[0-9]+$\")", .size = sizeof(struct regex *), .read = regex_read,
+	.name = "REGEX",
+	.wanted = "a regular expression (\"^/u/[0-9]+$\")",
+	.size = sizeof(struct regex *),
+	.read = regex_read,
 };
 
 /* ------------------------------------------------------------------ conditions */
@@ -406,10 +421,17 @@ is_group(const struct condition *c)
 	return c->test == TEST_OR || c->test == TEST_AND;
 }
 
-static const char *const type_words[] = { [FIELD_TEXT] = "a text", [FIELD_NUMBER] = "a number", [FIELD_ADDRESS] = "an address" };
+static const char *const type_words[] = {
+	[FIELD_TEXT] = "a text", [FIELD_NUMBER] = "a number", [FIELD_ADDRESS] = "an address"
+};
 static const char *const operators[] = {
-	[IS_EQUAL] = "==", [IS_NOT_EQUAL] = "!=", [IS_LESS] = "<", [IS_LESS_EQUAL] = "<=", [IS_GREATER] = ">",
-	[IS_GREATER_EQUAL] = ">=", [IS_MATCH] = "~",
+	[IS_EQUAL] = "==",
+	[IS_NOT_EQUAL] = "!=",
+	[IS_LESS] = "<",
+	[IS_LESS_EQUAL] = "<=",
+	[IS_GREATER] = ">",
+	[IS_GREATER_EQUAL] = ">=",
+	[IS_MATCH] = "~",
 };
 
 static bool
@@ -456,8 +478,8 @@ parse_range(struct slice s, struct range *out)
 		out->last = out->first;
 		return fine;
 	}
-	return parse_number(slice_first(s, dots), &out->first) && parse_number(slice_after(s, dots + 2), &out->last) &&
-	    out->first <= out->last;
+	return parse_number(slice_first(s, dots), &out->first) &&
+	       parse_number(slice_after(s, dots + 2), &out->last) && out->first <= out->last;
 }
 
 static bool
@@ -466,10 +488,12 @@ report_number(struct reading *r, const struct condition *c, const struct value *
 	int64_t number;
 
 	if (v->kind == VALUE_STRING && parse_number(v->raw, &number))
-		diag_error(r->diag, v->span, "\"%s\" is a number; write " SLICE_FORMAT " without quotes", c->ref.field->name,
+		diag_error(r->diag, v->span,
+		    "\"%s\" is a number; write " SLICE_FORMAT " without quotes", c->ref.field->name,
 		    SLICE_ARG(v->raw));
 	else
-		diag_error(r->diag, v->span, "\"" SLICE_FORMAT "\" is not a number", SLICE_ARG(diag_word(v->raw)));
+		diag_error(r->diag, v->span, "\"" SLICE_FORMAT "\" is not a number",
+		    SLICE_ARG(diag_word(v->raw)));
 	return false;
 }
 
@@ -478,10 +502,11 @@ range_compare(const void *a, const void *b)
 {
 	const struct range *x = a, *y = b;
 
-	return x->first != y->first ? (x->first < y->first ? -1 : 1) : (x->last > y->last) - (x->last < y->last);
+	return x->first != y->first ? (x->first < y->first ? -1 : 1)
+				    : (x->last > y->last) - (x->last < y->last);
 }
 
-/* Sorted and joined, so that one set is in another when each of its ranges is in one of the other's. */
+/* Sorted and joined: one set is in another when each of its ranges is in one of the other's. */
 static void
 join_ranges(struct condition *c)
 {
@@ -499,7 +524,7 @@ join_ranges(struct condition *c)
 	c->count = (uint32_t)n + 1;
 }
 
-/* `< n` and the like as the range that they stand for. No number is below the smallest: an empty range. */
+/* `< n` and the like as ranges. No number is below the smallest: that range is empty. */
 static struct range
 comparison_range(enum comparison comparison, int64_t n)
 {
@@ -539,8 +564,9 @@ compile_ranges(struct reading *r, struct condition *c, const struct expression *
 
 			if (!parse_range(v->raw, &range))
 				return report_number(r, c, v);
-			diag_error(r->diag, v->span, "a range stands behind \"in\": %s in (" SLICE_FORMAT ")", c->ref.field->name,
-			    SLICE_ARG(diag_word(v->raw)));
+			diag_error(r->diag, v->span,
+			    "a range stands behind \"in\": %s in (" SLICE_FORMAT ")",
+			    c->ref.field->name, SLICE_ARG(diag_word(v->raw)));
 			return false;
 		}
 		c->ranges[i] = comparison_range(e->comparison, number);
@@ -558,13 +584,16 @@ compile_network(struct reading *r, const struct value *v, struct network *out)
 	case NETWORK_OK:
 		return true;
 	case NETWORK_HOST_BITS:
-		diag_error(r->diag, v->span, "\"" SLICE_FORMAT "\" has bits set behind its prefix; write \"" SLICE_FORMAT "\"",
+		diag_error(r->diag, v->span,
+		    "\"" SLICE_FORMAT "\" has bits set behind its prefix; write \"" SLICE_FORMAT
+		    "\"",
 		    SLICE_ARG(diag_word(v->raw)), SLICE_ARG(network_print(out, text)));
 		return false;
 	case NETWORK_BAD:
 		break;
 	}
-	diag_error(r->diag, v->span, "\"" SLICE_FORMAT "\" is not an address or a network (10.0.0.1, 10.0.0.0/8, unix:)",
+	diag_error(r->diag, v->span,
+	    "\"" SLICE_FORMAT "\" is not an address or a network (10.0.0.1, 10.0.0.0/8, unix:)",
 	    SLICE_ARG(diag_word(v->raw)));
 	return false;
 }
@@ -587,7 +616,8 @@ compile_pattern(struct reading *r, struct condition *c, const struct expression 
 	const struct value *v = &e->operands[0];
 
 	if (c->ref.field->type != FIELD_TEXT) {
-		diag_error(r->diag, e->field.span, "\"" SLICE_FORMAT "\" is %s; \"~\" wants a text field",
+		diag_error(r->diag, e->field.span,
+		    "\"" SLICE_FORMAT "\" is %s; \"~\" wants a text field",
 		    SLICE_ARG(diag_word(e->field.raw)), type_words[c->ref.field->type]);
 		return false;
 	}
@@ -600,14 +630,17 @@ compile_pattern(struct reading *r, struct condition *c, const struct expression 
 static bool
 compile_operands(struct reading *r, struct condition *c, const struct expression *e)
 {
-	bool ordered = e->kind == EXPRESSION_COMPARE && e->comparison >= IS_LESS && e->comparison <= IS_GREATER_EQUAL;
+	bool ordered = e->kind == EXPRESSION_COMPARE && e->comparison >= IS_LESS &&
+		       e->comparison <= IS_GREATER_EQUAL;
 
 	c->count = (uint32_t)e->operand_count;
 	if (e->kind == EXPRESSION_COMPARE && e->comparison == IS_MATCH)
 		return compile_pattern(r, c, e);
 	if (ordered && c->ref.field->type != FIELD_NUMBER) {
-		diag_error(r->diag, e->field.span, "\"" SLICE_FORMAT "\" is %s; \"%s\" wants a number field",
-		    SLICE_ARG(diag_word(e->field.raw)), type_words[c->ref.field->type], operators[e->comparison]);
+		diag_error(r->diag, e->field.span,
+		    "\"" SLICE_FORMAT "\" is %s; \"%s\" wants a number field",
+		    SLICE_ARG(diag_word(e->field.raw)), type_words[c->ref.field->type],
+		    operators[e->comparison]);
 		return false;
 	}
 	switch (c->ref.field->type) {
@@ -627,12 +660,15 @@ compile_test(struct reading *r, const struct scope *scope, const struct expressi
 	struct condition *c = arena_zalloc(r->arena, sizeof(*c));
 
 	if (e->field.kind == VALUE_STRING) {
-		diag_error(r->diag, e->field.span, "a field is written without quotes: " SLICE_FORMAT, SLICE_ARG(diag_word(e->field.raw)));
+		diag_error(r->diag, e->field.span,
+		    "a field is written without quotes: " SLICE_FORMAT,
+		    SLICE_ARG(diag_word(e->field.raw)));
 		return NULL;
 	}
 	if (!field_find(r, scope, e->field.raw, e->field.span, &c->ref))
 		return NULL;
-	c->negated = negated != (e->negated || (e->kind == EXPRESSION_COMPARE && e->comparison == IS_NOT_EQUAL));
+	c->negated = negated != (e->negated || (e->kind == EXPRESSION_COMPARE &&
+						   e->comparison == IS_NOT_EQUAL));
 	if (e->kind == EXPRESSION_EXISTS) {
 		c->test = TEST_EXISTS;
 		return c;
@@ -640,7 +676,8 @@ compile_test(struct reading *r, const struct scope *scope, const struct expressi
 	return compile_operands(r, c, e) ? c : NULL;
 }
 
-static struct condition *compile_any(struct reading *r, const struct scope *scope, const struct expression *e, bool negated);
+static struct condition *compile_any(
+    struct reading *r, const struct scope *scope, const struct expression *e, bool negated);
 
 /* The terms of a tree of one operator: `a and (b and c)` has three. */
 static uint32_t
@@ -650,8 +687,8 @@ count_terms(const struct expression *e, enum expression_kind kind)
 }
 
 static bool
-compile_terms(struct reading *r, const struct scope *scope, const struct expression *e, enum expression_kind kind,
-    bool negated, struct condition *group)
+compile_terms(struct reading *r, const struct scope *scope, const struct expression *e,
+    enum expression_kind kind, bool negated, struct condition *group)
 {
 	if (e->kind == kind) {
 		bool left = compile_terms(r, scope, e->left, kind, negated, group);
@@ -666,7 +703,8 @@ compile_terms(struct reading *r, const struct scope *scope, const struct express
 }
 
 static struct condition *
-compile_group(struct reading *r, const struct scope *scope, const struct expression *e, bool negated)
+compile_group(
+    struct reading *r, const struct scope *scope, const struct expression *e, bool negated)
 {
 	struct condition *c = arena_zalloc(r->arena, sizeof(*c));
 
@@ -766,7 +804,8 @@ condition_is(const struct condition *c, struct exchange *ex)
 
 	bool repeated = c->ref.field->flags & FIELD_REPEATED;
 
-	for (size_t nth = 0; (nth == 0 || repeated) && c->ref.field->get(ex, &c->ref, nth, &value); nth++)
+	for (size_t nth = 0; (nth == 0 || repeated) && c->ref.field->get(ex, &c->ref, nth, &value);
+	     nth++)
 		if (value_fits(c, ex, &value))
 			return !c->negated;
 	return c->negated;

@@ -116,7 +116,8 @@ message_init(struct message *m)
 }
 
 static bool
-is_named(const struct message *m, const struct message_field *f, enum known known, struct slice name)
+is_named(const struct message *m, const struct message_field *f, enum known known,
+    struct slice name)
 {
 	if (known != KNOWN_NONE)
 		return f->known == known;
@@ -124,14 +125,17 @@ is_named(const struct message *m, const struct message_field *f, enum known know
 }
 
 bool
-message_find(const struct message *m, enum known known, struct slice name, size_t nth, struct slice *value)
+message_find(const struct message *m, enum known known, struct slice name, size_t nth,
+    struct slice *value)
 {
 	if (known != KNOWN_NONE) {
 		if ((m->known >> known & 1) == 0)
 			return false;
 		name = known_names[known];
 	}
-	for (const struct message_field *f = m->fields; f < m->fields + m->field_count; f++) {
+	for (size_t i = 0; i < m->field_count; i++) {
+		const struct message_field *f = &m->fields[i];
+
 		if (f->removed || !is_named(m, f, known, name) || nth-- > 0)
 			continue;
 		*value = message_field_value(m, f);
@@ -158,9 +162,9 @@ message_remove(struct message *m, enum known known, struct slice name)
 			return;
 		m->known &= ~(UINT64_C(1) << known);
 	}
-	for (struct message_field *f = m->fields; f < m->fields + m->field_count; f++)
-		if (is_named(m, f, known, name))
-			f->removed = true;
+	for (size_t i = 0; i < m->field_count; i++)
+		if (is_named(m, &m->fields[i], known, name))
+			m->fields[i].removed = true;
 
 	struct message_edit **at = &m->edits;
 

@@ -16,9 +16,9 @@
 
 /* How a path fits the node that it has reached. */
 enum fit {
-	FIT_BEGINS,                     /* whatever follows: BYTES, ANY, SEGMENT with a slash at its end, REGEX */
-	FIT_SEGMENT,                    /* the end, or a slash */
-	FIT_EXACT,                      /* the end */
+	FIT_BEGINS, /* whatever follows: BYTES, ANY, SEGMENT with a slash at its end, REGEX */
+	FIT_SEGMENT, /* the end, or a slash */
+	FIT_EXACT, /* the end */
 	FIT_COUNT
 };
 
@@ -191,7 +191,8 @@ route_table_build(struct arena *a, const struct route *routes, size_t count)
 static const struct node *
 find_child(const struct node *node, char byte)
 {
-	const unsigned char *found = node->child_count == 0 ? NULL : memchr(node->firsts, byte, node->child_count);
+	const unsigned char *found =
+	    node->child_count == 0 ? NULL : memchr(node->firsts, byte, node->child_count);
 
 	return found == NULL ? NULL : &node->children[found - node->firsts];
 }
@@ -233,7 +234,8 @@ regex_fits(const struct route *route, struct exchange *ex)
 {
 	size_t found[2 * REGEX_CAPTURES_MAX];
 
-	_Static_assert(ARRAY_COUNT(found) == ARRAY_COUNT(((struct exchange *)NULL)->captures), "room for all captures");
+	_Static_assert(ARRAY_COUNT(found) == ARRAY_COUNT(((struct exchange *)NULL)->captures),
+	    "room for all captures");
 	if (!regex_match_in(ex, route->regex, ex->question.path, found))
 		return false;
 	for (size_t i = 0; i < ARRAY_COUNT(found); i++)
@@ -289,12 +291,12 @@ route_find(const struct route_table *t, struct exchange *ex)
 	return NULL;
 }
 
-/* ------------------------------------------------------------------ routes that are never reached */
+/* ------------------------------------------------------------------ what is never reached */
 
-/* Pairs of conditions that are compared for one route: finding every case is not worth a slow check. */
+/* Pairs of conditions compared for one route: finding every case is not worth a slow check. */
 enum { COMPARISONS_MAX = 64 };
 
-/* The first route of a list (or of a regex) with that condition; found by the bytes of its first two members. */
+/* The first route of a list, or of a regex, with that condition; two members are the key. */
 struct twin {
 	const void *of;                 /* the list's orders, or the regex */
 	uint64_t condition;             /* fingerprint; 0: none */
@@ -311,7 +313,8 @@ struct survey {
 static struct twin
 twin_of(const void *of, const struct route *route)
 {
-	return (struct twin){ of, route->when == NULL ? 0 : condition_fingerprint(route->when), route };
+	return (
+	    struct twin){ of, route->when == NULL ? 0 : condition_fingerprint(route->when), route };
 }
 
 static struct slice
@@ -326,7 +329,8 @@ find_twin(const struct survey *s, const void *of, const struct route *route)
 	struct twin twin = twin_of(of, route);
 	const struct twin *found = map_find(&s->twins, twin_key(&twin));
 
-	return found != NULL && condition_implies(route->when, found->route->when) ? found->route : NULL;
+	return found != NULL && condition_implies(route->when, found->route->when) ? found->route
+										   : NULL;
 }
 
 static void
@@ -338,17 +342,19 @@ add_twin(struct survey *s, const void *of, const struct route *route)
 	map_add(&s->twins, twin_key(twin), twin);
 }
 
-/* `earlier` stands in a list that `route` meets: its path, regexes aside, takes all of the other's. */
+/* `earlier` stands in a list that `route` meets: but for regexes, its path takes all of it. */
 static bool
 takes_all(const struct route *earlier, const struct route *route)
 {
-	if (earlier->kind == ROUTE_REGEX && (route->kind != ROUTE_REGEX || route->regex != earlier->regex))
+	if (earlier->kind == ROUTE_REGEX &&
+	    (route->kind != ROUTE_REGEX || route->regex != earlier->regex))
 		return false;
 	return condition_implies(route->when, earlier->when);
 }
 
 static const struct route *
-find_in_list(const struct survey *s, const struct orders *list, const struct route *route, unsigned *budget)
+find_in_list(
+    const struct survey *s, const struct orders *list, const struct route *route, unsigned *budget)
 {
 	const struct route *last = &s->table->routes[list->end[-1]];
 
@@ -359,7 +365,8 @@ find_in_list(const struct survey *s, const struct orders *list, const struct rou
 
 	if (twin != NULL)
 		return twin;
-	for (const uint32_t *at = list->at; at < list->end && *at < route->order && *budget > 0; at++, --*budget)
+	for (const uint32_t *at = list->at; at < list->end && *at<route->order && * budget> 0;
+	     at++, --*budget)
 		if (takes_all(&s->table->routes[*at], route))
 			return &s->table->routes[*at];
 	return NULL;
@@ -402,7 +409,8 @@ own_list(struct survey *s, const struct route *route)
 	size_t count = gather(s->table, key.text, key.fit, s->met);
 
 	for (size_t i = count; i-- > 0;)
-		if (bsearch(&route->order, s->met[i].at, (size_t)(s->met[i].end - s->met[i].at), sizeof(uint32_t), order_compare) != NULL)
+		if (bsearch(&route->order, s->met[i].at, (size_t)(s->met[i].end - s->met[i].at),
+			sizeof(uint32_t), order_compare) != NULL)
 			return s->met[i].at;
 	return NULL;
 }
@@ -411,8 +419,8 @@ static void
 report(struct diag *d, const struct route *route, const struct route *cover)
 {
 	diag_warning(d, route->span, "this route can never match");
-	diag_note(d, cover->span, "\"route%s" SLICE_FORMAT "\" takes every question it could get", cover->shown.n > 0 ? " " : "",
-	    SLICE_ARG(diag_word(cover->shown)));
+	diag_note(d, cover->span, "\"route%s" SLICE_FORMAT "\" takes every question it could get",
+	    cover->shown.n > 0 ? " " : "", SLICE_ARG(diag_word(cover->shown)));
 }
 
 void
@@ -426,7 +434,8 @@ route_report_unreachable(struct diag *d, const struct route *routes, size_t coun
 	s.met = arena_array(&s.arena, s.table->depth + 1, sizeof(*s.met));
 	for (size_t i = 0; i < count; i++) {
 		const struct route *cover = find_cover(&s, &routes[i]);
-		const void *of = routes[i].kind == ROUTE_REGEX ? routes[i].regex : own_list(&s, &routes[i]);
+		const void *of =
+		    routes[i].kind == ROUTE_REGEX ? routes[i].regex : own_list(&s, &routes[i]);
 
 		if (cover != NULL)
 			report(d, &routes[i], cover);
@@ -454,7 +463,8 @@ host_table_build(struct arena *a, const struct host_entry *entries, size_t count
 		struct slice name = entries[i].name;
 		bool wildcard = slice_starts(name, SLICE("*."));
 
-		map_add(wildcard ? &t->suffixes : &t->exact, wildcard ? slice_after(name, 1) : name, (void *)entries[i].server);
+		map_add(wildcard ? &t->suffixes : &t->exact, wildcard ? slice_after(name, 1) : name,
+		    (void *)entries[i].server);
 	}
 	return t;
 }
@@ -469,7 +479,8 @@ host_find(const struct host_table *t, struct slice host)
 		host.n--;
 	server = map_find(&t->exact, host);
 	/* from the left: the longest suffix first; at least one byte stands for the star */
-	for (size_t dot = slice_find(host, '.', 1); server == NULL && dot < host.n; dot = slice_find(host, '.', dot + 1))
+	for (size_t dot = slice_find(host, '.', 1); server == NULL && dot < host.n;
+	     dot = slice_find(host, '.', dot + 1))
 		server = map_find(&t->suffixes, slice_after(host, dot));
 	return server;
 }

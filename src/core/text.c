@@ -16,7 +16,7 @@ struct cutter {
 	struct text *text;
 	struct slice raw;
 	size_t at;
-	struct builder literal;         /* all literals one behind the other; never longer than raw */
+	struct builder literal; /* all literals one behind the other; never longer than raw */
 	size_t cut;                     /* where in it the current one begins */
 	size_t room;
 };
@@ -41,7 +41,8 @@ end_literal(struct cutter *c)
 
 	if (piece.n == 0)
 		return;
-	ARENA_PUSH(c->r->arena, c->text->parts, c->text->part_count, c->room)->literal = piece;
+	*ARENA_PUSH(c->r->arena, c->text->parts, c->text->part_count, c->room) =
+	    (struct text_part){ .literal = piece };
 	c->cut = c->literal.n;
 }
 
@@ -87,7 +88,9 @@ report_bare(struct cutter *c)
 	struct slice name = diag_word(slice_make(c->raw.at + c->at + 1, end - c->at - 1));
 
 	diag_error(c->r->diag, span_at(c, c->at, end - c->at),
-	    "a field in a string is written \"${" SLICE_FORMAT "}\"; a plain dollar sign is \"\\$\"", SLICE_ARG(name));
+	    "a field in a string is written \"${" SLICE_FORMAT
+	    "}\"; a plain dollar sign is \"\\$\"",
+	    SLICE_ARG(name));
 	return false;
 }
 
@@ -98,7 +101,8 @@ cut_field(struct cutter *c)
 	struct slice name = slice_make(c->raw.at + from, end - from);
 
 	if (end == c->raw.n) {
-		diag_error(c->r->diag, span_at(c, c->at, 2), "\"${\" without its \"}\"; a plain dollar sign is \"\\$\"");
+		diag_error(c->r->diag, span_at(c, c->at, 2),
+		    "\"${\" without its \"}\"; a plain dollar sign is \"\\$\"");
 		return false;
 	}
 	if (name.n == 0) {
@@ -107,8 +111,12 @@ cut_field(struct cutter *c)
 	}
 	end_literal(c);
 	c->at = end + 1;
-	return field_find(c->r, c->scope, name, span_at(c, from, name.n),
-	    &ARENA_PUSH(c->r->arena, c->text->parts, c->text->part_count, c->room)->ref);
+
+	struct text_part *part =
+	    ARENA_PUSH(c->r->arena, c->text->parts, c->text->part_count, c->room);
+
+	*part = (struct text_part){ .literal = SLICE_EMPTY };
+	return field_find(c->r, c->scope, name, span_at(c, from, name.n), &part->ref);
 }
 
 static bool
@@ -179,7 +187,8 @@ text_compile(struct reading *r, const struct scope *scope, const struct argument
 	t->part_count = 0;
 	if (!cut(&c))
 		return false;
-	t->constant = c.literal.n == 0 ? t->part_count == 0 : t->part_count == 1 && t->parts[0].ref.field == NULL;
+	t->constant = c.literal.n == 0 ? t->part_count == 0
+				       : t->part_count == 1 && t->parts[0].ref.field == NULL;
 	t->literal = t->constant ? builder_slice(&c.literal) : SLICE_EMPTY;
 	if (t->constant && t->literal.n > TEXT_MAX && t->place != TEXT_PLAIN)
 		diag_error(r->diag, t->raw.span, "the text is longer than %d bytes", TEXT_MAX);
@@ -204,7 +213,7 @@ put_header(struct builder *b, struct slice s)
 			b->at[i] = ' ';
 }
 
-/* What a value may hold as it is: RFC 3986 3.3 in a path, and in a query what does not part its arguments. */
+/* What a value may hold as it is: RFC 3986 3.3; in a query, less what parts its arguments. */
 static bool
 stands_in_url(char byte, bool query)
 {
@@ -213,8 +222,9 @@ stands_in_url(char byte, bool query)
 }
 
 /*
- * The value is decoded: its `%`, `?` and `#` are bytes like others, and the next to decode must get them back.
- * Left as they are, %252e%252e would become the `..` that was refused before, and a `?` would begin a query.
+ * The value is decoded: its `%`, `?` and `#` are bytes like others, and who decodes next must get
+ * them back. Left as they are, %252e%252e would become the `..` that was refused before, and a `?`
+ * would begin a query.
  */
 static void
 put_url(struct builder *b, struct slice s, bool query)
@@ -227,7 +237,8 @@ put_url(struct builder *b, struct slice s, bool query)
 		if (stands_in_url(s.at[i], query))
 			builder_byte(b, s.at[i]);
 		else
-			builder_put(b, (const char[]){ '%', digits[byte >> 4], digits[byte & 15] }, 3);
+			builder_put(
+			    b, (const char[]){ '%', digits[byte >> 4], digits[byte & 15] }, 3);
 	}
 }
 
@@ -289,5 +300,19 @@ text_get(const struct text *t, struct exchange *ex, struct slice *out)
 	if (!text_build(t, ex, &b))
 		return false;
 	*out = arena_slice(&ex->arena, builder_slice(&b));
+	return true;
+}
+
+bool
+text_write(const struct text *t, struct exchange *ex, struct slice *out)
+{
+	if (!text_get(t, ex, out))
+		return false;
+	if (!t->constant) {
+		char *at = scratch_alloc(&ex->engine->loop.scratch, out->n);
+
+		memcpy(at, out->at, out->n);
+		out->at = at;
+	}
 	return true;
 }

@@ -39,5 +39,7 @@ extern const struct type type_text;
 MUST_USE bool text_build(const struct text *t, struct exchange *ex, struct builder *b);
 /* The text, in the exchange's arena (or the literal itself); false: longer than TEXT_MAX. */
 MUST_USE bool text_get(const struct text *t, struct exchange *ex, struct slice *out);
+/* The same to be written: it lives to the end of the pass, whatever becomes of the exchange. */
+MUST_USE bool text_write(const struct text *t, struct exchange *ex, struct slice *out);
 
 #endif

@@ -83,25 +83,37 @@ make_runs(struct snapshot *s)
 	}
 }
 
-static struct peer_run *
-run_at(const struct engine *e, size_t i)
+/* What the new snapshot has no room for. */
+static void
+trim_pool(struct peer_run *run)
 {
-	return e->peers->entries[i].value;
+	while ((int64_t)run->idle_count > run->pool_idle)
+		conn_close(run->idle);
+}
+
+static void
+each_run(struct engine *e, void (*call)(struct peer_run *run))
+{
+	for (size_t i = 0; i < e->peers->room; i++)
+		if (e->peers->entries[i].value != NULL)
+			call(e->peers->entries[i].value);
+}
+
+static void
+clear_pool_idle(struct peer_run *run)
+{
+	run->pool_idle = 0;
 }
 
 void
 upstream_adopt(struct engine *e, struct snapshot *s)
 {
 	make_runs(s);
-	for (size_t i = 0; i < e->peers->room; i++)
-		if (run_at(e, i) != NULL)
-			run_at(e, i)->pool_idle = 0;
+	each_run(e, clear_pool_idle);
 	for (size_t i = 0; i < s->upstream_count; i++)
 		for (size_t k = 0; k < s->upstreams[i]->peer_count; k++)
 			adopt_peer(e, s, s->upstreams[i], &s->upstreams[i]->peers[k]);
-	for (size_t i = 0; i < e->peers->room; i++)
-		while (run_at(e, i) != NULL && (int64_t)run_at(e, i)->idle_count > run_at(e, i)->pool_idle)
-			conn_close(run_at(e, i)->idle);
+	each_run(e, trim_pool);
 }
 
 void
@@ -160,7 +172,8 @@ claim_trial(const struct peer *p, struct peer_state *state, uint64_t until, uint
  * chosen and pays what all have gained. So 5:1:1 goes a a b a c a a, not a a a a a b c.
  */
 static const struct peer *
-choose_among(const struct snapshot *s, const struct upstream *u, const struct peer_set *tried, bool backup)
+choose_among(const struct snapshot *s, const struct upstream *u, const struct peer_set *tried,
+    bool backup)
 {
 	struct peer_state *states = states_of(s, u);
 	const struct peer *best = NULL;
@@ -243,15 +256,17 @@ upstream_choose(struct engine *e, const struct snapshot *s, const struct upstrea
 	const struct peer *p = choose(s, u, tried);
 
 	if (p != NULL)
-		atomic_fetch_add_explicit(&states_of(s, u)[p->index].shared->taken, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&states_of(s, u)[p->index].shared->taken, 1,
+		    memory_order_relaxed);
 	return p;
 }
 
 /* ------------------------------------------------------------------ health */
 
-/* Only a trial ends a rest: an answer that was under way when the peer began to fail says nothing. */
+/* Only a trial ends a rest: an answer that was under way when the fails began says nothing. */
 void
-upstream_worked(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p)
+upstream_worked(struct engine *e, const struct snapshot *s, const struct upstream *u,
+    const struct peer *p)
 {
 	struct peer_state *state = &states_of(s, u)[p->index];
 
@@ -287,12 +302,13 @@ rest(const struct upstream *u, const struct peer *p, struct peer_shared *shared,
 	atomic_store_explicit(&shared->fails, 0, memory_order_relaxed);
 	atomic_store_explicit(&shared->window, 0, memory_order_relaxed);
 	if (before == 0)
-		log_line(LOG_WARN, "upstream " SLICE_FORMAT ": " SLICE_FORMAT " failed and rests for %llu ms",
+		log_line(LOG_WARN, "upstream " SLICE_FORMAT ": " SLICE_FORMAT " rests for %llu ms",
 		    SLICE_ARG(u->name), SLICE_ARG(p->text), (unsigned long long)p->fail_timeout);
 }
 
 void
-upstream_failed(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p)
+upstream_failed(struct engine *e, const struct snapshot *s, const struct upstream *u,
+    const struct peer *p)
 {
 	struct peer_state *state = &states_of(s, u)[p->index];
 	uint64_t now = clock_ms();
@@ -318,7 +334,8 @@ is_quiet(const struct conn *c)
 }
 
 struct conn *
-upstream_take(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p)
+upstream_take(struct engine *e, const struct snapshot *s, const struct upstream *u,
+    const struct peer *p)
 {
 	struct peer_run *run = s->upstream_runs[u->index].peers[p->index];
 

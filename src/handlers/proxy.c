@@ -157,7 +157,9 @@ proxy_note_failure(struct exchange *ex, struct proxy_state *st, enum reason reas
 {
 	st->reason = (uint8_t)reason;
 	st->tried.bits[st->peer->index / 64] |= UINT64_C(1) << st->peer->index % 64;
-	upstream_failed(ex->engine, ex->snapshot, st->upstream, st->peer);
+	/* That we are out of descriptors is no fault of the peer. */
+	if (reason != REASON_LIMIT)
+		upstream_failed(ex->engine, ex->snapshot, st->upstream, st->peer);
 	log_line(LOG_WARN, "upstream " SLICE_FORMAT ", peer " SLICE_FORMAT ": %s", SLICE_ARG(st->upstream->name),
 	    SLICE_ARG(st->peer->text), reason_texts[reason].text);
 }

@@ -28,7 +28,7 @@ status_redirects(int64_t status)
 static bool
 reply_check(struct reading *r, const struct statement *s, void *filled)
 {
-	const struct reply *reply = filled;
+	struct reply *reply = filled;
 
 	if (status_redirects(reply->status)) {
 		diag_error(r->diag, s->span, "\"return\" sends a body, not a client elsewhere; write: redirect %d TARGET;",
@@ -39,6 +39,9 @@ reply_check(struct reading *r, const struct statement *s, void *filled)
 		diag_error(r->diag, reply->body.raw.span, "a %d answer has no body", (int)reply->status);
 		return false;
 	}
+	/* A value must not end the JSON string that it stands in. */
+	if (slice_equal_nocase(slice_first(reply->type, slice_find(reply->type, ';', 0)), SLICE("application/json")))
+		reply->body.place = TEXT_JSON;
 	for (size_t i = 0; i < reply->type.n; i++)
 		if ((unsigned char)reply->type.at[i] < ' ' || reply->type.at[i] == 0x7f) {
 			diag_error(r->diag, s->span, "a media type has no control bytes");
@@ -53,7 +56,7 @@ reply_question(struct exchange *ex, const struct step *step)
 	const struct reply *reply = step->settings;
 	struct slice body = reply->body.literal;
 
-	if (!reply->body.constant && !text_get(&reply->body, ex, &body)) {
+	if (!reply->body.constant && !text_write(&reply->body, ex, &body)) {
 		exchange_abort(ex, REASON_INTERNAL);
 		return STEP_TAKE;
 	}

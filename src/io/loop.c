@@ -2,12 +2,16 @@
 /*
  * The pass is ours, libevent only waits: one turn of its event core, then the
  * wheel of deadlines, then the lists of tasks. It owns the event base, one
- * timer that ticks while a deadline is in the wheel, and the scratch memory.
+ * timer that ticks while a deadline is in the wheel, and the scratch memory. The
+ * timer is a descriptor: a timeout of libevent's costs two looks at the clock a pass.
  */
 #include "io/loop.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -118,12 +122,12 @@ link_deadline(struct loop *l, struct deadline *d)
 }
 
 static void
-start_ticking(struct loop *l)
+set_ticking(struct loop *l, bool on)
 {
-	const struct timeval period = { .tv_usec = LOOP_TICK * 1000 };
+	const struct timespec period = { .tv_nsec = on ? LOOP_TICK * 1000 * 1000 : 0 };
 
-	l->ticked = clock_ms() / LOOP_TICK;
-	l->ticking = event_add(l->tick, &period) == 0;
+	timerfd_settime(l->tick_fd, 0, &(struct itimerspec){ period, period }, NULL);
+	l->ticking = on;
 }
 
 void
@@ -131,8 +135,10 @@ deadline_set_slow(struct loop *l, struct deadline *d, uint64_t due)
 {
 	if (d->back != NULL)
 		unlink_deadline(l, d);
-	if (!l->ticking)
-		start_ticking(l);
+	if (!l->ticking) {
+		l->ticked = clock_ms() / LOOP_TICK;
+		set_ticking(l, true);
+	}
 	d->due = due;
 	link_deadline(l, d);
 }
@@ -202,16 +208,19 @@ sweep(struct loop *l)
 		l->ticked++;
 		sweep_slot(l, &l->slots[l->ticked & (LOOP_SLOTS - 1)], now);
 	}
-	if (l->deadlines == 0) {
-		event_del(l->tick);
-		l->ticking = false;
-	}
+	if (l->deadlines == 0)
+		set_ticking(l, false);
 }
 
+/* Read, or the kernel does not start the next period. */
 static void
 run_tick(evutil_socket_t fd, short what, void *arg)
 {
+	uint64_t expired;
+
 	wake(arg);
+	while (read(fd, &expired, sizeof(expired)) < 0 && errno == EINTR)
+		continue;
 }
 
 /* ------------------------------------------------------------------ tasks */
@@ -339,15 +348,33 @@ new_base(void)
 	return base;
 }
 
+static bool
+open_tick(struct loop *l)
+{
+	l->tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (l->tick_fd < 0)
+		return false;
+	l->tick = event_new(l->base, l->tick_fd, EV_READ | EV_PERSIST, run_tick, l);
+	return l->tick != NULL && event_add(l->tick, NULL) == 0;
+}
+
+static void
+close_base(struct loop *l)
+{
+	if (l->tick != NULL)
+		event_free(l->tick);
+	if (l->tick_fd >= 0)
+		close(l->tick_fd);
+	if (l->base != NULL)
+		event_base_free(l->base);
+}
+
 bool
 loop_open(struct loop *l)
 {
-	*l = (struct loop){ .base = new_base() };
-	if (l->base == NULL)
-		return false;
-	l->tick = event_new(l->base, -1, EV_PERSIST, run_tick, l);
-	if (l->tick == NULL) {
-		event_base_free(l->base);
+	*l = (struct loop){ .base = new_base(), .tick_fd = -1 };
+	if (l->base == NULL || !open_tick(l)) {
+		close_base(l);
 		return false;
 	}
 	for (int stage = 0; stage < LOOP_STAGES; stage++)
@@ -360,20 +387,18 @@ loop_open(struct loop *l)
 void
 loop_close(struct loop *l)
 {
-	event_free(l->tick);
-	event_base_free(l->base);
+	close_base(l);
 	scratch_free(&l->scratch);
-	*l = (struct loop){ .base = NULL };
+	*l = (struct loop){ .tick_fd = -1 };
 }
 
 void
 loop_forget(struct loop *l)
 {
 	/* The epoll set is shared with the parent until then: closing would delete from its registrations. */
-	if (event_reinit(l->base) == 0) {
-		loop_close(l);
-		return;
+	if (event_reinit(l->base) != 0) {
+		l->base = NULL;
+		l->tick = NULL;
 	}
-	scratch_free(&l->scratch);
-	*l = (struct loop){ .base = NULL };
+	loop_close(l);
 }

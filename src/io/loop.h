@@ -58,7 +58,8 @@ struct loop {
 	struct deadline *slots[LOOP_SLOTS];
 	uint64_t ticked;                              /* the tick that ran last */
 	size_t deadlines;                             /* in the wheel */
-	struct event *tick;                           /* armed while there are any */
+	struct event *tick;                           /* of tick_fd, a timer armed while there are any */
+	int tick_fd;
 	bool ticking, stop;
 	bool awake;                                   /* the clock was read in this pass */
 	uint64_t passes;

@@ -267,7 +267,7 @@ begin(struct build *b, const struct build_input *in, struct diag *diag)
 
 	*b = (struct build){ .in = in, .diag = diag, .snapshot = s };
 	b->reading = (struct reading){
-		.arena = &s->arena, .sources = in->files, .diag = diag, .elsewhere = registry_elsewhere,
+		.arena = &s->arena, .work = &b->work, .sources = in->files, .diag = diag, .elsewhere = registry_elsewhere,
 		.trace = in->trace, .more = b,
 	};
 	arena_init(&b->work, NULL, 0);

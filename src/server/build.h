@@ -12,10 +12,10 @@
 #include "core/snapshot.h"
 
 struct build_input {
-	struct sources *files;          /* `directory` is set */
+	struct sources *files;          /* `directory` is set; the snapshot keeps pointing into their texts, so they live as long as it */
 	struct slice path;              /* file, or directory (its *.conf, in order) */
 	struct slice prefix;            /* -p: for pid and logs given as relative paths; empty: the configuration's directory */
-	const struct snapshot *previous;        /* what may be shared with it; or NULL */
+	const struct snapshot *previous;        /* what may be shared with it (patterns are, by themselves; nothing else yet); or NULL */
 	bool trace;                     /* keep origins, for -T */
 };
 

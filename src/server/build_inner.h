@@ -108,6 +108,7 @@ struct build {
 	const struct protocol_ops *protocol;
 	const struct settings *settings;
 	struct scope scope;             /* of a step */
+	bool failing;                   /* steps of an error block: how the answer failed is known */
 	const struct step_list *inherited;      /* a route: of its server; else NULL */
 	const struct handler_ops **reset;       /* a route: handlers whose inherited steps are dropped */
 	size_t reset_count, reset_room;

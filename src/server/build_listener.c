@@ -15,6 +15,7 @@ struct gathering {
 	struct use {
 		struct server_build *server;
 		struct span span;
+		bool by_default;
 	} *uses;
 	size_t use_count, use_room;
 	struct span default_span, backlog_span, mode_span;
@@ -239,7 +240,7 @@ add_listen(struct gather *g, struct server_build *sb, const struct filled *f)
 		return;
 	} else
 		check_same(g, one, sb, line, at);
-	*ARENA_PUSH(&g->b->work, one->uses, one->use_count, one->use_room) = (struct use){ sb, at };
+	*ARENA_PUSH(&g->b->work, one->uses, one->use_count, one->use_room) = (struct use){ sb, at, line->default_server };
 	take_options(g, one, line, at);
 }
 
@@ -274,7 +275,7 @@ make_hosts(struct gather *g, struct gathering *one)
 	for (size_t i = 0; i < one->use_count; i++) {
 		struct server_build *sb = one->uses[i].server;
 
-		if (sb->name_count == 0 && sb->server != one->listener.only && b->clean)
+		if (sb->name_count == 0 && !one->uses[i].by_default && b->clean && sb->server->protocol == one->listener.protocol)
 			diag_error(b->diag, one->uses[i].span,
 			    "nothing leads to this server on %.*s: add server_name, or default_server here",
 			    SLICE_ARG(one->listener.text));

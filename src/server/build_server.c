@@ -13,7 +13,9 @@ enum { ANSWERS_MAX = 64, STATEFUL_MAX = 64, STEPS_MAX = UINT16_MAX };
 static enum moment
 moment_of(const struct build *b, enum moment moment)
 {
-	return (b->protocol->traits & PROTOCOL_TURNS) != 0 ? moment : MOMENT_OPEN;
+	if ((b->protocol->traits & PROTOCOL_TURNS) == 0)
+		return MOMENT_OPEN;
+	return b->failing ? MOMENT_ANSWER : moment;
 }
 
 static struct scope
@@ -21,6 +23,7 @@ scope_of(struct build *b, enum moment moment, const char *const *captures, const
 {
 	return (struct scope){
 		.protocol = b->protocol,
+		.protocols = registry_protocols,
 		.moment = moment_of(b, moment),
 		.captures = captures,
 		.maps = &b->maps,
@@ -231,7 +234,7 @@ read_pattern(struct build *b, const struct list *pattern, struct span at, struct
 	route->kind = ROUTE_ANY;
 	if (pattern->n == 0)
 		return true;
-	if (!speaks(b, PROTOCOL_HTTP, v[0].span, "a path"))
+	if (!speaks(b, PROTOCOL_HTTP, v[0].span, "route PATH"))
 		return false;
 	if (pattern->n == 1 && !slice_is(v[0].raw, "=") && !slice_is(v[0].raw, "~"))
 		return read_path(b, &v[0], false, route);
@@ -259,8 +262,8 @@ shown(struct build *b, const struct statement *s)
 
 	all.n -= from.at - all.at;
 	all.at = from.at;
-	if (all.file == 0)
-		return SLICE("route");
+	if (all.file == 0 || (s->value_count == 1 && s->when == NULL))
+		return SLICE_EMPTY;
 	return arena_slice(&b->snapshot->arena, slice_make(b->in->files->items[all.file - 1]->text.at + all.at, all.n));
 }
 
@@ -322,7 +325,7 @@ build_only_route(struct build *b, struct server_build *sb, const struct step_lis
 	route->span = sb->span;
 	route->server = sb->server;
 	route->settings = &sb->server->settings;
-	route->shown = SLICE("route");
+	route->shown = SLICE_EMPTY;
 	make_steps(b, &none, own, &route->steps);
 }
 
@@ -406,7 +409,9 @@ build_errors(struct build *b, struct server_build *sb)
 
 		if (!speaks(b, PROTOCOL_HTTP, items[i].statement->values[0].span, "error"))
 			return;
+		b->failing = true;
 		read_steps(b, &line->steps, NULL, &own);
+		b->failing = false;
 		make_steps(b, &none, &own, &steps);
 		for (size_t j = 0; j < line->statuses.n && !items[i].broken; j++) {
 			*ARENA_PUSH(&b->snapshot->arena, blocks, count, room) =

@@ -213,6 +213,9 @@ run_child(const struct load_input *in, int to)
 	int fd = make(in);
 	bool told = fd >= 0 && socket_pass(to, verdict_good, sizeof(verdict_good), &fd, 1);
 
+	if (fd >= 0)
+		close(fd);
+	close(to);
 	/* Not exit: what the master has registered to run at its end is not the child's. */
 	_exit(told ? 0 : 1);
 }

@@ -44,6 +44,7 @@ struct slot {
 	struct channel channel;
 	struct worker_shared *shared;
 	bool hung;
+	uint64_t deaf_since;            /* its end of the channel is closed; 0: it is not */
 	uint64_t born;
 	uint64_t due;                   /* EMPTY: not before */
 	uint64_t delay;                 /* what the next death costs */
@@ -290,11 +291,11 @@ on_report(struct channel *c, const struct channel_message *r, const int *fds, si
 	}
 }
 
-/* Its death is on the way, or it has lost its senses: either way it can no longer be told anything. */
+/* It is ending, or has lost its senses: a moment shows which. */
 static void
 on_channel_ended(struct channel *c)
 {
-	kill(CONTAINER_OF(c, struct slot, channel)->pid, SIGKILL);
+	CONTAINER_OF(c, struct slot, channel)->deaf_since = clock_ms();
 }
 
 /* In the child: what it takes along. The rest is given back on the way out. */
@@ -333,6 +334,7 @@ adopt(struct master *m, struct slot *s, pid_t pid, int channel)
 	s->pid = pid;
 	s->state = SLOT_STARTING;
 	s->born = clock_ms();
+	s->deaf_since = 0;
 	if (channel_open(&s->channel, &m->loop, channel))
 		equip(m, s);
 	else
@@ -447,14 +449,21 @@ silence(const struct master *m, const struct slot *s)
 	return now > since ? now - since : 0;
 }
 
+static bool
+is_lost(const struct slot *s, uint64_t silent)
+{
+	return silent > (s->state == SLOT_READY ? KILLED_AFTER : START_LIMIT) ||
+	    (s->deaf_since != 0 && clock_ms() - s->deaf_since > STOP_GRACE);
+}
+
 static void
 judge(const struct master *m, struct slot *s, bool others_beat)
 {
 	uint64_t silent = silence(m, s);
 
-	if (silent > (s->state == SLOT_READY ? KILLED_AFTER : START_LIMIT)) {
-		log_line(LOG_ALERT, "worker %u (%d) is silent for %llu ms: it is killed", s->number + 1, (int)s->pid,
-		    (unsigned long long)silent);
+	if (is_lost(s, silent)) {
+		log_line(LOG_ALERT, "worker %u (%d) does not answer, its last sign of life is %llu ms old: it is killed",
+		    s->number + 1, (int)s->pid, (unsigned long long)silent);
 		kill(s->pid, SIGKILL);
 	} else if (s->state == SLOT_READY && !s->hung && silent > HUNG_AFTER && others_beat) {
 		s->hung = true;

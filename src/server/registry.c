@@ -129,7 +129,10 @@ read_workers(struct reading *r, const struct value *v, const struct argument *a,
 		*(int64_t *)out = 0;
 		return true;
 	}
-	return type_integer.read(r, v, a, out);
+	if (v->raw.n != 0 && ascii_is_digit(v->raw.at[0]))
+		return type_integer.read(r, v, a, out);
+	diag_error(r->diag, v->span, "\"%.*s\" is not auto or a number", SLICE_ARG(diag_word(v->raw)));
+	return false;
 }
 
 static const struct type type_workers = {

@@ -6,11 +6,13 @@
 
 #define BIT(known) (UINT64_C(1) << (known))
 
-static const uint64_t hop_by_hop = BIT(KNOWN_CONNECTION) | BIT(KNOWN_KEEP_ALIVE) | BIT(KNOWN_PROXY_AUTHENTICATE) |
-    BIT(KNOWN_PROXY_AUTHORIZATION) | BIT(KNOWN_PROXY_CONNECTION) | BIT(KNOWN_TE) | BIT(KNOWN_TRAILER) |
-    BIT(KNOWN_TRANSFER_ENCODING) | BIT(KNOWN_UPGRADE);
+static const uint64_t hop_by_hop = BIT(KNOWN_CONNECTION) | BIT(KNOWN_KEEP_ALIVE) |
+    BIT(KNOWN_PROXY_AUTHENTICATE) | BIT(KNOWN_PROXY_AUTHORIZATION) | BIT(KNOWN_PROXY_CONNECTION) |
+    BIT(KNOWN_TE) | BIT(KNOWN_TRAILER) | BIT(KNOWN_TRANSFER_ENCODING) | BIT(KNOWN_UPGRADE);
 
-/* Who may connect must not be able to make us forget where a question came from, or where it ends. */
+/*
+ * Who may connect must not be able to make us forget where a question came from, or where it ends.
+ */
 static const uint64_t kept = BIT(KNOWN_HOST) | BIT(KNOWN_CONTENT_LENGTH) | BIT(KNOWN_FORWARDED);
 
 static void
@@ -43,7 +45,9 @@ fields_strip(struct message *m)
 {
 	if ((m->known & hop_by_hop) == 0)
 		return;
-	for (struct message_field *f = m->fields; f < m->fields + m->field_count; f++) {
+	for (size_t i = 0; i < m->field_count; i++) {
+		struct message_field *f = &m->fields[i];
+
 		if ((hop_by_hop >> f->known & 1) == 0 || f->removed)
 			continue;
 		f->removed = true;
@@ -64,7 +68,9 @@ fields_cookie(const struct message *m, struct slice name, size_t nth, struct sli
 
 			size_t equals = slice_find(pair, '=', 0);
 
-			if (equals == pair.n || !slice_equal(slice_first(pair, equals), name) || nth-- > 0)
+			if (equals == pair.n || !slice_equal(slice_first(pair, equals), name))
+				continue;
+			if (nth-- > 0)
 				continue;
 			*value = slice_after(pair, equals + 1);
 			return true;

@@ -10,20 +10,28 @@
 #include "core/message.h"
 
 /*
- * Marks as removed what is not forwarded (RFC 9110 7.6.1): Connection and the fields that it names, Keep-Alive, Proxy-Connection,
- * Proxy-Authenticate, Proxy-Authorization, TE, Trailer, Transfer-Encoding, Upgrade. Connection cannot remove
- * Host, Content-Length, Forwarded and X-Forwarded-*. Body, upgrade and keep_alive in *m stay: who writes the head says them anew.
+ * Marks as removed what is not forwarded (RFC 9110 7.6.1): Connection and the fields that it names,
+ * Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization, TE, Trailer,
+ * Transfer-Encoding, Upgrade. Connection cannot remove Host, Content-Length, Forwarded and
+ * X-Forwarded-*. Body, upgrade and keep_alive in *m stay: who writes the head says them anew.
  */
 void fields_strip(struct message *m);
 
-/* The nth value of a cookie of that name, over all Cookie fields; quotes are part of it (RFC 6265 5.4). */
+/*
+ * The nth value of a cookie of that name, over all Cookie fields; quotes are part of it (RFC 6265
+ * 5.4).
+ */
 bool fields_cookie(const struct message *m, struct slice name, size_t nth, struct slice *value);
-/* Takes the next `name=value` off the front of a query, not decoded; empty ones are passed over. False: no more. */
+/*
+ * Takes the next `name=value` off the front of a query, not decoded; empty ones are passed over.
+ * False: no more.
+ */
 bool fields_pair(struct slice *query, struct slice *name, struct slice *value);
 
 /*
- * For the table of a protocol: method path uri query query.NAME header.NAME cookie.NAME host scheme version, and of the
- * answer status response_header.NAME. query.NAME has `%XX` and `+` decoded in names and values; query is raw.
+ * For the table of a protocol: method path uri query query.NAME header.NAME cookie.NAME host scheme
+ * version, and of the answer status response_header.NAME. query.NAME has `%XX` and `+` decoded in
+ * names and values; query is raw.
  */
 extern const struct field http_fields[];
 

@@ -609,7 +609,7 @@ h1_fail(struct exchange *ex, struct conn *c, enum reason reason)
 	if (reason == REASON_BODY_TIMEOUT || reason == REASON_HEAD_TIMEOUT || reason == REASON_BODY_TOO_LARGE)
 		c->linger = ex->close_client = true;
 
-	struct builder b = builder_on(arena_alloc(&ex->arena, 64), 64);
+	struct builder b = builder_on(scratch_alloc(&c->engine->loop.scratch, 64), 64);
 
 	builder_number(&b, status);
 	builder_byte(&b, ' ');

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Heads and chunks of HTTP/1 (RFC 9112). A head is read once, eight bytes a step where runs of bytes
- * are harmless, by a table where they are not; what a known name says is noted as it goes by.
+ * Heads and chunks of HTTP/1 (RFC 9112). A head is read once, sixteen bytes a step where runs of
+ * bytes are harmless, by a table where they are not; what a known name says is noted as it goes by.
  *
  * Every early error is one that all longer inputs would give as well: what is read is cut at the
  * limits first, and the first thing wrong in the order of the bytes decides.
@@ -16,14 +16,12 @@
 
 enum {
 	TOKEN = 1,              /* RFC 9110 5.6.2 tchar */
-	HOST = 2,               /* RFC 3986 reg-name, lower case; no %XX: a name that needs them is none of DNS */
+	HOST = 2,               /* RFC 3986 reg-name, lower case, without %XX */
 	UPPER = 4,              /* a capital letter of one */
-	HEX = 8,
 };
 
 static const uint8_t classes[256] = {
-	['0' ... '9'] = TOKEN | HOST | HEX, ['a' ... 'f'] = TOKEN | HOST | HEX, ['g' ... 'z'] = TOKEN | HOST,
-	['A' ... 'F'] = TOKEN | UPPER | HEX, ['G' ... 'Z'] = TOKEN | UPPER,
+	['0' ... '9'] = TOKEN | HOST, ['a' ... 'z'] = TOKEN | HOST, ['A' ... 'Z'] = TOKEN | UPPER,
 	['-'] = TOKEN | HOST, ['.'] = TOKEN | HOST, ['_'] = TOKEN | HOST, ['~'] = TOKEN | HOST,
 	['!'] = TOKEN | HOST, ['$'] = TOKEN | HOST, ['&'] = TOKEN | HOST, ['\''] = TOKEN | HOST,
 	['*'] = TOKEN | HOST, ['+'] = TOKEN | HOST,
@@ -80,8 +78,8 @@ refuse(struct head *h, enum reason why)
 }
 
 /*
- * The line that began at `line` was read up to `stop` and is not at its end; `most` bytes it may have. `why`: what it is when
- * it has more.
+ * The line that began at `line` was read up to `stop` and is not at its end; `most` bytes it may
+ * have. `why`: what it is when it has more.
  */
 static enum progress
 short_line(struct head *h, const char *line, const char *stop, size_t most, enum reason why)
@@ -91,7 +89,10 @@ short_line(struct head *h, const char *line, const char *stop, size_t most, enum
 	return h->cut ? refuse(h, REASON_HEAD_TOO_LARGE) : HEAD_MORE;
 }
 
-/* Where reading a line has to stop that may have `most` bytes: one behind them, if there are so many. */
+/*
+ * Where reading a line has to stop that may have `most` bytes: one behind them, if there are so
+ * many.
+ */
 static inline const char *
 line_stop(const struct head *h, const char *line, size_t most)
 {
@@ -140,9 +141,12 @@ read_v6(struct slice text, bool *upper)
 	struct slice host = slice_first(text, MIN_OF(slice_find(text, ']', 0) + 1, text.n));
 	struct addr addr;
 
+	/* a zone (RFC 6874) means something to its own machine only */
+	if (memchr(host.at, '%', host.n) != NULL || !addr_parse_host(host, &addr))
+		return SLICE_EMPTY;
 	for (size_t i = 0; i < host.n; i++)
 		*upper |= is(host.at[i], UPPER);
-	return addr_parse_host(host, &addr) ? host : SLICE_EMPTY;
+	return host;
 }
 
 /* The name at the front, its last dot too. */
@@ -217,29 +221,34 @@ note_length(struct head *h, struct slice value)
 	return HEAD_OK;
 }
 
-/* A list of other codings than ours, chunked at most at the end: well-formed, and not for us (RFC 9112 6.1). */
+/*
+ * A list of other codings than ours, chunked at most at the end: well-formed, and not for us (RFC
+ * 9112 6.1).
+ */
 static bool
 are_codings(struct slice value)
 {
 	struct slice coding;
-	bool chunked = false;
+	bool any = false, chunked = false;
 
 	while (slice_split(&value, ',', &coding)) {
+		any = true;
 		coding = slice_trim(coding);
 		if (coding.n == 0 || !is_token(coding, coding.at + coding.n) || chunked)
 			return false;
 		chunked = slice_equal_nocase(coding, SLICE("chunked"));
 	}
-	return true;
+	return any;
 }
 
 static enum progress
 note_coding(struct head *h, struct slice value)
 {
-	if ((h->m->known >> KNOWN_TRANSFER_ENCODING & 1) != 0 || h->m->body == BODY_LENGTH || h->m->minor == 0)
+	if ((h->m->known >> KNOWN_TRANSFER_ENCODING & 1) != 0 || h->m->body == BODY_LENGTH ||
+	    h->m->minor == 0)
 		return refuse(h, REASON_BAD_MESSAGE);
 	if (!slice_equal_nocase(value, SLICE("chunked")))
-		return refuse(h, value.n > 0 && are_codings(value) ? REASON_NOT_IMPLEMENTED : REASON_BAD_MESSAGE);
+		return refuse(h, are_codings(value) ? REASON_NOT_IMPLEMENTED : REASON_BAD_MESSAGE);
 	h->m->body = BODY_CHUNKED;
 	return HEAD_OK;
 }
@@ -277,8 +286,8 @@ note_expect(struct head *h, struct slice value)
 
 #define BIT(known) (UINT64_C(1) << (known))
 
-static const uint64_t noted = BIT(KNOWN_CONNECTION) | BIT(KNOWN_CONTENT_LENGTH) | BIT(KNOWN_EXPECT) | BIT(KNOWN_HOST) |
-    BIT(KNOWN_TRANSFER_ENCODING);
+static const uint64_t noted = BIT(KNOWN_CONNECTION) | BIT(KNOWN_CONTENT_LENGTH) |
+    BIT(KNOWN_EXPECT) | BIT(KNOWN_HOST) | BIT(KNOWN_TRANSFER_ENCODING);
 
 static enum progress
 note(struct head *h, enum known known, struct slice value)
@@ -307,7 +316,8 @@ new_field(struct head *h)
 	struct message *m = h->m;
 
 	if (unlikely(m->field_count == m->field_room)) {
-		size_t room = MIN_OF(MAX_OF((size_t)m->field_room * 2, (size_t)FIELDS_START), h->limits->count);
+		size_t wanted = MAX_OF((size_t)m->field_room * 2, (size_t)FIELDS_START);
+		size_t room = MIN_OF(wanted, h->limits->count);
 		struct message_field *fields = arena_alloc(h->arena, room * sizeof(*fields));
 
 		if (m->field_count > 0)
@@ -409,7 +419,8 @@ read_version_slowly(struct head *h, const char *line, const char **at, size_t mo
 		if (form[i] == '0' ? !ascii_is_digit(*p) : *p != form[i])
 			return refuse(h, REASON_BAD_MESSAGE);
 	}
-	h->m->minor = p[-1] != '0';     /* RFC 9110 2.5: a higher minor version is read as the highest that is known */
+	/* RFC 9110 2.5: a higher minor version is read as the highest that is known */
+	h->m->minor = p[-1] != '0';
 	*at = p;
 	return HEAD_OK;
 }
@@ -417,7 +428,8 @@ read_version_slowly(struct head *h, const char *line, const char **at, size_t mo
 static inline enum progress
 read_version(struct head *h, const char *line, const char **at, size_t most, enum reason why)
 {
-	if (likely(h->end - *at >= 8 && memcmp(*at, "HTTP/1.1", 8) == 0 && (size_t)(*at - line) + 8 <= most)) {
+	if (likely(h->end - *at >= 8 && memcmp(*at, "HTTP/1.1", 8) == 0 &&
+	    (size_t)(*at - line) + 8 <= most)) {
 		h->m->minor = 1;
 		*at += 8;
 		return HEAD_OK;
@@ -429,9 +441,11 @@ static enum method
 method_find(struct slice name)
 {
 	static const struct slice names[METHOD_COUNT] = {
-		[METHOD_GET] = SLICE("GET"), [METHOD_HEAD] = SLICE("HEAD"), [METHOD_POST] = SLICE("POST"),
-		[METHOD_PUT] = SLICE("PUT"), [METHOD_DELETE] = SLICE("DELETE"), [METHOD_OPTIONS] = SLICE("OPTIONS"),
-		[METHOD_PATCH] = SLICE("PATCH"), [METHOD_TRACE] = SLICE("TRACE"), [METHOD_CONNECT] = SLICE("CONNECT"),
+		[METHOD_GET] = SLICE("GET"), [METHOD_HEAD] = SLICE("HEAD"),
+		[METHOD_POST] = SLICE("POST"), [METHOD_PUT] = SLICE("PUT"),
+		[METHOD_DELETE] = SLICE("DELETE"), [METHOD_OPTIONS] = SLICE("OPTIONS"),
+		[METHOD_PATCH] = SLICE("PATCH"), [METHOD_TRACE] = SLICE("TRACE"),
+		[METHOD_CONNECT] = SLICE("CONNECT"),
 	};
 
 	for (enum method i = METHOD_GET; i < METHOD_COUNT; i++)
@@ -529,7 +543,9 @@ read_request_line(struct head *h, const char **at)
 	return check_target(h);
 }
 
-/* RFC 9112 4: version SP status [SP reason] CRLF. Without a reason the second space may be missing. */
+/*
+ * RFC 9112 4: version SP status [SP reason] CRLF. Without a reason the second space may be missing.
+ */
 static enum progress
 read_status_line(struct head *h, const char **at)
 {
@@ -563,7 +579,8 @@ read_status_line(struct head *h, const char **at)
 	}
 	if (p >= stop)
 		return short_line(h, line, stop, h->limits->field, REASON_HEAD_TOO_LARGE);
-	h->m->reason_phrase = (struct piece){ (uint32_t)(phrase - h->m->base), (uint32_t)(p - phrase) };
+	h->m->reason_phrase.at = (uint32_t)(phrase - h->m->base);
+	h->m->reason_phrase.n = (uint32_t)(p - phrase);
 	*at = p;
 	return line_end(h, at);
 }
@@ -592,7 +609,8 @@ only_value(const struct message *m, enum known known, struct slice *value)
 {
 	struct slice second;
 
-	return message_find(m, known, SLICE_EMPTY, 0, value) && !message_find(m, known, SLICE_EMPTY, 1, &second);
+	return message_find(m, known, SLICE_EMPTY, 0, value) &&
+	    !message_find(m, known, SLICE_EMPTY, 1, &second);
 }
 
 static bool
@@ -600,8 +618,8 @@ names_websocket(const struct head *h)
 {
 	struct slice value;
 
-	return h->m->minor == 1 && h->connection_upgrade && only_value(h->m, KNOWN_UPGRADE, &value) &&
-	    slice_equal_nocase(value, SLICE("websocket"));
+	return h->m->minor == 1 && h->connection_upgrade &&
+	    only_value(h->m, KNOWN_UPGRADE, &value) && slice_equal_nocase(value, SLICE("websocket"));
 }
 
 /* RFC 6455 4.2.1. Any other Upgrade is not heard. */
@@ -630,9 +648,9 @@ settle_host(struct head *h)
 		return refuse(h, REASON_BAD_HOST);
 	if (likely(target.at[0] == '/') || !target_authority(target, &authority))
 		return HEAD_OK;
-	if (has)
-		return slice_equal_nocase(authority, h->authority) ? HEAD_OK : refuse(h, REASON_BAD_HOST);
-	if (!h1_authority_read(authority, &parts))
+	if (has && slice_equal_nocase(authority, h->authority))
+		return HEAD_OK;
+	if (has || !h1_authority_read(authority, &parts))
 		return refuse(h, REASON_BAD_HOST);
 	m->host = parts.upper ? lowered(h->arena, parts.host) : parts.host;
 	return HEAD_OK;
@@ -661,7 +679,8 @@ read_question(struct head *h, const char **at)
 }
 
 ssize_t
-h1_parse_question(struct message *m, struct arena *a, struct slice in, const struct h1_limits *l, enum reason *why)
+h1_parse_question(struct message *m, struct arena *a, struct slice in, const struct h1_limits *l,
+    enum reason *why)
 {
 	struct head h = head_begin(m, a, in, l);
 	const char *at = in.at;
@@ -673,7 +692,8 @@ h1_parse_question(struct message *m, struct arena *a, struct slice in, const str
 	enum progress progress = read_question(&h, &at);
 
 	if (unlikely(progress != HEAD_OK)) {
-		*why = h.why;
+		if (progress == HEAD_BAD)
+			*why = h.why;
 		return progress;
 	}
 	settle_connection(&h);
@@ -691,8 +711,8 @@ settle_answer_body(struct head *h)
 
 	if (m->status < 200 || m->status == 204) {
 		/* RFC 9110 8.6: it must not have a length; many have "0" */
-		for (struct message_field *f = m->fields; f < m->fields + m->field_count; f++)
-			f->removed |= f->known == KNOWN_CONTENT_LENGTH;
+		for (size_t i = 0; i < m->field_count; i++)
+			m->fields[i].removed |= m->fields[i].known == KNOWN_CONTENT_LENGTH;
 		m->known &= ~BIT(KNOWN_CONTENT_LENGTH);
 		m->body = BODY_NONE;
 	} else if (m->status == 304) {
@@ -704,7 +724,8 @@ settle_answer_body(struct head *h)
 }
 
 ssize_t
-h1_parse_answer(struct message *m, struct arena *a, struct slice in, const struct h1_limits *l, enum reason *why)
+h1_parse_answer(struct message *m, struct arena *a, struct slice in, const struct h1_limits *l,
+    enum reason *why)
 {
 	struct head h = head_begin(m, a, in, l);
 	const char *at = in.at;
@@ -717,7 +738,8 @@ h1_parse_answer(struct message *m, struct arena *a, struct slice in, const struc
 	if (likely(progress == HEAD_OK))
 		progress = read_fields(&h, &at);
 	if (unlikely(progress != HEAD_OK)) {
-		*why = REASON_PEER_BAD_MESSAGE;
+		if (progress == HEAD_BAD)
+			*why = REASON_PEER_BAD_MESSAGE;
 		return progress;
 	}
 	settle_connection(&h);
@@ -737,7 +759,9 @@ h1_head_again(struct slice in, size_t before, const struct h1_limits *l)
 		return false;
 	if (memchr(in.at + before, '\n', in.n - before) != NULL || in.n >= l->head)
 		return true;
-	/* a line that has become too long: seen where it first can be, and later at each doubling */
+	/*
+	 * a line that has become too long: seen where it first can be, and later at each doubling
+	 */
 	return (before <= request_line && in.n > request_line) || in.n / 2 >= before;
 }
 
@@ -746,10 +770,12 @@ h1_upgrade_agrees(const struct message *question, const struct message *answer)
 {
 	char text[24 + 36], encoded[28];
 	uint8_t digest[DIGEST_SHA1];
-	struct builder b = builder_on(text, sizeof(text)), want = builder_on(encoded, sizeof(encoded));
+	struct builder b = builder_on(text, sizeof(text));
+	struct builder want = builder_on(encoded, sizeof(encoded));
 	struct slice key, accept;
 
-	if (!question->upgrade || !answer->upgrade || !only_value(question, KNOWN_SEC_WEBSOCKET_KEY, &key) ||
+	if (!question->upgrade || !answer->upgrade ||
+	    !only_value(question, KNOWN_SEC_WEBSOCKET_KEY, &key) ||
 	    !only_value(answer, KNOWN_SEC_WEBSOCKET_ACCEPT, &accept))
 		return false;
 	builder_slice_put(&b, key);
@@ -810,11 +836,17 @@ chunk_trailer(struct h1_chunks *c, char byte)
 		return CHUNK_BAD;
 	switch (c->state) {
 	case CHUNK_TRAILER:
-		return is(byte, TOKEN) && ++c->trailers <= H1_TRAILERS ? CHUNK_TRAILER_NAME : CHUNK_BAD;
+		if (!is(byte, TOKEN) || ++c->trailers > H1_TRAILERS)
+			return CHUNK_BAD;
+		return CHUNK_TRAILER_NAME;
 	case CHUNK_TRAILER_NAME:
-		return is(byte, TOKEN) ? CHUNK_TRAILER_NAME : byte == ':' ? CHUNK_TRAILER_VALUE : CHUNK_BAD;
+		if (byte == ':')
+			return CHUNK_TRAILER_VALUE;
+		return is(byte, TOKEN) ? CHUNK_TRAILER_NAME : CHUNK_BAD;
 	case CHUNK_TRAILER_VALUE:
-		return byte == '\r' ? CHUNK_TRAILER_LF : control && byte != '\t' ? CHUNK_BAD : CHUNK_TRAILER_VALUE;
+		if (byte == '\r')
+			return CHUNK_TRAILER_LF;
+		return control && byte != '\t' ? CHUNK_BAD : CHUNK_TRAILER_VALUE;
 	default:
 		return byte == '\n' ? CHUNK_TRAILER : CHUNK_BAD;
 	}

@@ -63,7 +63,10 @@ get_status(struct exchange *ex, const struct field_ref *ref, size_t nth, struct 
 	return nth == 0 && out->number != 0;
 }
 
-/* `%XX` and `+` of a form (WHATWG URL 5.1), in scratch memory where there are any; a lone `%` is itself. */
+/*
+ * `%XX` and `+` of a form (WHATWG URL 5.1), in scratch memory where there are any; a lone `%` is
+ * itself.
+ */
 static struct slice
 form_decoded(struct exchange *ex, struct slice s)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Looking for the first byte of a kind, sixteen bytes a step (SSE2) or eight (any machine). What a kind
- * marks is exact; some mark more than what is wrong, and leave it to a table what to make of it.
+ * Looking for the first byte of a kind, sixteen bytes a step (SSE2) or eight (any machine). What a
+ * kind marks is exact; some mark more than what is wrong, and leave it to a table what to make of
+ * it.
  */
 #ifndef MILLRACE_PROTOCOLS_HTTP_SCAN_H
 #define MILLRACE_PROTOCOLS_HTTP_SCAN_H
@@ -42,7 +43,9 @@ scan_is(__m128i x, char byte)
 static inline __m128i
 scan_alnum(__m128i x)
 {
-	return _mm_or_si128(scan_in(_mm_or_si128(x, SCAN_EACH(0x20)), 'a', 'z'), scan_in(x, '0', '9'));
+	__m128i lower = _mm_or_si128(x, SCAN_EACH(0x20));
+
+	return _mm_or_si128(scan_in(lower, 'a', 'z'), scan_in(x, '0', '9'));
 }
 
 /* A bit for each byte that is of the kind; the lowest is the first. */
@@ -50,11 +53,12 @@ static inline __attribute__((always_inline)) uint64_t
 scan_marks(const char *at, enum scan_kind kind)
 {
 	const __m128i x = _mm_loadu_si128((const __m128i *)at);
-	__m128i fine;
+	__m128i fine, bad;
 
 	switch (kind) {
 	case SCAN_CONTROL:
-		return (unsigned)_mm_movemask_epi8(_mm_or_si128(scan_in(x, 0, 0x1f), scan_is(x, 0x7f)));
+		bad = _mm_or_si128(scan_in(x, 0, 0x1f), scan_is(x, 0x7f));
+		return (unsigned)_mm_movemask_epi8(bad);
 	case SCAN_COLON:
 		return (unsigned)_mm_movemask_epi8(scan_is(x, ':'));
 	case SCAN_NOT_VISIBLE:
@@ -64,7 +68,8 @@ scan_marks(const char *at, enum scan_kind kind)
 		fine = _mm_or_si128(scan_alnum(x), scan_is(x, '-'));
 		break;
 	case SCAN_NOT_HOST:
-		fine = _mm_or_si128(scan_in(x, 'a', 'z'), _mm_andnot_si128(scan_is(x, '/'), scan_in(x, '-', '9')));
+		fine = _mm_or_si128(scan_in(x, 'a', 'z'),
+		    _mm_andnot_si128(scan_is(x, '/'), scan_in(x, '-', '9')));
 		break;
 	case SCAN_NOT_PATH:
 		fine = _mm_or_si128(_mm_or_si128(scan_alnum(x), scan_is(x, '/')),
@@ -120,8 +125,8 @@ scan_marks(const char *at, enum scan_kind kind)
 #endif
 
 /*
- * The first byte in [at, stop) of that kind, or `stop`. Bytes up to `end` (>= stop) may be read; those that are too few for a
- * step are looked at in a copy, with zeros behind them.
+ * The first byte in [at, stop) of that kind, or `stop`. Bytes up to `end` (>= stop) may be read;
+ * those that are too few for a step are looked at in a copy, with zeros behind them.
  */
 static inline __attribute__((always_inline)) const char *
 scan(const char *at, const char *stop, const char *end, enum scan_kind kind)

@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * RFC 3986 6.2.2 in one pass: decode and remove dots for the path, the equivalent
- * encoded form for the target that is forwarded. The usual path needs neither, and nothing is copied.
+ * RFC 3986 6.2.2 in one pass: decode and remove dots for the path, the equivalent encoded form for
+ * the target that is forwarded. The usual path needs neither, and nothing is copied.
  */
 #include "protocols/http/uri.h"
 
 #include "protocols/http/scan.h"
 
 enum {
-	PATH = 1,               /* stands for itself in a path: pchar without %XX and `/` (RFC 3986 3.3) */
+	PATH = 1,               /* stands for itself in a path: pchar and `/` (RFC 3986 3.3) */
 	UNRESERVED = 2,         /* RFC 3986 2.3 */
-	ODD = 4,                /* nothing for a URI, but seen raw in paths: encoded when it is forwarded */
+	ODD = 4,                /* nothing for a URI, but seen raw in paths: forwarded encoded */
 };
 
 static const uint8_t classes[256] = {
-	['0' ... '9'] = PATH | UNRESERVED, ['A' ... 'Z'] = PATH | UNRESERVED, ['a' ... 'z'] = PATH | UNRESERVED,
-	['-'] = PATH | UNRESERVED, ['.'] = PATH | UNRESERVED, ['_'] = PATH | UNRESERVED, ['~'] = PATH | UNRESERVED,
-	['!'] = PATH, ['$'] = PATH, ['&'] = PATH, ['\''] = PATH, ['('] = PATH, [')'] = PATH, ['*'] = PATH,
-	['+'] = PATH, [','] = PATH, [';'] = PATH, ['='] = PATH, [':'] = PATH, ['@'] = PATH, ['/'] = PATH,
+	['0' ... '9'] = PATH | UNRESERVED, ['A' ... 'Z'] = PATH | UNRESERVED,
+	['a' ... 'z'] = PATH | UNRESERVED,
+	['-'] = PATH | UNRESERVED, ['.'] = PATH | UNRESERVED,
+	['_'] = PATH | UNRESERVED, ['~'] = PATH | UNRESERVED,
+	['!'] = PATH, ['$'] = PATH, ['&'] = PATH, ['\''] = PATH, ['('] = PATH, [')'] = PATH,
+	['*'] = PATH, ['+'] = PATH, [','] = PATH, [';'] = PATH, ['='] = PATH, [':'] = PATH, ['@'] = PATH,
+	['/'] = PATH,
 	['"'] = ODD, ['<'] = ODD, ['>'] = ODD, ['['] = ODD, [']'] = ODD, ['^'] = ODD, ['`'] = ODD,
 	['{'] = ODD, ['|'] = ODD, ['}'] = ODD,
 };
@@ -111,7 +114,10 @@ decode(struct slice s, size_t *at, struct builder *path, struct builder *forward
 	return true;
 }
 
-/* What stands before the last `/` of what was written, which goes too; false: there is none before it. */
+/*
+ * What stands before the last `/` of what was written, which goes too; false: there is none before
+ * it.
+ */
 static bool
 drop_segment(struct builder *b)
 {
@@ -124,8 +130,8 @@ drop_segment(struct builder *b)
 }
 
 /*
- * The segment that begins at `from` (behind its `/`) is complete: `.` and `..` are taken back (RFC 3986 5.2.4). In the
- * forwarded form dots are always raw, and its slashes are those of the path.
+ * The segment that begins at `from` (behind its `/`) is complete: `.` and `..` are taken back (RFC
+ * 3986 5.2.4). In the forwarded form dots are always raw, and its slashes are those of the path.
  */
 static bool
 settle_segment(struct builder *path, size_t from, struct builder *forward, bool last)
@@ -167,17 +173,18 @@ work_off(struct slice s, struct builder *path, struct builder *forward)
 	return true;
 }
 
-/* The target of an absolute form behind its authority; RFC 9112 3.2.1, 3.2.4: what is forwarded when that has no path. */
-static struct slice
-behind_authority(struct slice target)
+/* What an absolute target (RFC 9112 3.2.2) has behind its authority; false: it is none. */
+static bool
+behind_authority(struct slice target, struct slice *rest)
 {
-	size_t at = slice_find_slice(target, SLICE("://"));
+	size_t at = slice_starts_nocase(target, SLICE("http://")) ? 7 : 8;
 
-	if (at == target.n)
-		return target;
-	for (at += 3; at < target.n && target.at[at] != '/' && target.at[at] != '?';)
+	if (at == 8 && !slice_starts_nocase(target, SLICE("https://")))
+		return false;
+	while (at < target.n && target.at[at] != '/' && target.at[at] != '?')
 		at++;
-	return slice_after(target, at);
+	*rest = slice_after(target, at);
+	return true;
 }
 
 static bool
@@ -198,15 +205,14 @@ normalise(struct message *m, struct arena *a)
 		return false;
 	if (target.n == 1 && target.at[0] == '*')
 		return all_of_server(m, target);
-	if (target.at[0] != '/')
-		path_text = behind_authority(target);
-	if (path_text.n == 0 && m->method == METHOD_OPTIONS)
-		return all_of_server(m, SLICE("*"));
+	if (target.at[0] != '/' && !behind_authority(target, &path_text))
+		return false;
 
+	/* RFC 9112 3.2.1, 3.2.4: what is forwarded of an authority alone */
 	bool rootless = path_text.n == 0 || path_text.at[0] == '?';
 
-	if (!rootless && path_text.at[0] != '/')
-		return false;
+	if (path_text.n == 0 && m->method == METHOD_OPTIONS)
+		return all_of_server(m, SLICE("*"));
 	if (!find_parts(path_text, &parts))
 		return false;
 	m->query = parts.query;
@@ -217,8 +223,9 @@ normalise(struct message *m, struct arena *a)
 	}
 
 	size_t tail = parts.whole.n - parts.path.n;
-	struct builder path = builder_on(arena_alloc(a, parts.path.n + 1), parts.path.n + 1);
-	struct builder forward = builder_on(arena_alloc(a, parts.path.n * 3 + 1 + tail), parts.path.n * 3 + 1 + tail);
+	size_t path_n = parts.path.n + 1, forward_n = parts.path.n * 3 + 1 + tail;
+	struct builder path = builder_on(arena_alloc(a, path_n), path_n);
+	struct builder forward = builder_on(arena_alloc(a, forward_n), forward_n);
 
 	if (!work_off(rootless ? SLICE("/") : parts.path, &path, &forward))
 		return false;
