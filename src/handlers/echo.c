@@ -22,7 +22,7 @@ echo_question(struct exchange *ex, const struct step *step)
 
 	if (ex->talk)
 		return STEP_TAKE;
-	if (question->body == BODY_NONE) {
+	if (question->body == BODY_NONE || (question->body == BODY_LENGTH && question->length == 0)) {
 		exchange_return(ex, 200, SLICE_EMPTY, SLICE_EMPTY);
 		return STEP_TAKE;
 	}
@@ -30,13 +30,15 @@ echo_question(struct exchange *ex, const struct step *step)
 	ex->answer.status = 200;
 	ex->answer.body = question->body;
 	ex->answer.length = question->length;
-	exchange_return_head(ex, false);
 	return STEP_TAKE;
 }
 
+/* The head waits for the first of the body: a client that expects 100 has to be told to send it first. */
 static void
 echo_data(struct exchange *ex, const struct step *step, const struct part *part)
 {
+	if (ex->answer_state == ANSWER_NONE && !ex->talk)
+		exchange_return_head(ex, false);
 	exchange_return_data(ex, part->data, part->last);
 }
 

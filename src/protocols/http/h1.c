@@ -440,9 +440,10 @@ h1_frame_answer(struct exchange *ex, struct h1 *h)
 		h->out = ex->question.minor >= 1 ? BODY_CHUNKED : BODY_TO_CLOSE;
 	if (ex->question.method == METHOD_HEAD || m->status < 200 || m->status == 204 || m->status == 304)
 		h->out = BODY_NONE;
-	if (ex->close_client || ex->engine->draining || h->out == BODY_TO_CLOSE)
+	if (ex->close_client || ex->engine->draining || h->out == BODY_TO_CLOSE || ex->client->idle_timeout == 0)
 		h->keep = false;
-	if (!ex->question_done && (h->expects || h->body == BODY_CHUNKED || h->left > H1_DROP_MAX))
+	/* It was not told to go on, and may send the body or not: nobody knows what follows. */
+	if (h->expects && !ex->question_done)
 		h->keep = false;
 }
 
