@@ -7,8 +7,7 @@
 
 #include <time.h>
 
-static uint64_t monotonic_us;            /* 0: not asked yet */
-static uint64_t unix_ms;
+struct clock_seen clock_seen;
 
 /* Room for the longest form with a year of any length. */
 struct text {
@@ -26,11 +25,12 @@ clock_update(void)
 {
 	struct timespec now;
 
-	if (unlikely(monotonic_us == 0))
+	if (unlikely(clock_seen.us == 0))
 		tzset();                 /* while the files of the time zones can still be read */
 	clock_gettime(CLOCK_REALTIME, &now);
-	unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-	monotonic_us = clock_us_exact();
+	clock_seen.unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	clock_seen.us = clock_us_exact();
+	clock_seen.ms = clock_seen.us / 1000;
 }
 
 uint64_t
@@ -40,33 +40,6 @@ clock_us_exact(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static inline void
-asked_once(void)
-{
-	if (unlikely(monotonic_us == 0))
-		clock_update();
-}
-
-uint64_t
-clock_us(void)
-{
-	asked_once();
-	return monotonic_us;
-}
-
-uint64_t
-clock_ms(void)
-{
-	return clock_us() / 1000;
-}
-
-uint64_t
-clock_unix_ms(void)
-{
-	asked_once();
-	return unix_ms;
 }
 
 int64_t

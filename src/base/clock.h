@@ -10,13 +10,45 @@
 /* Asks the kernel (vDSO); once a pass of the loop. */
 void clock_update(void);
 
-uint64_t clock_ms(void);                 /* monotonic, milliseconds; the cached value */
-uint64_t clock_us(void);                 /* monotonic, microseconds; the cached value */
-uint64_t clock_us_exact(void);           /* asks */
-int64_t clock_unix(void);                /* seconds since 1970; cached */
-uint64_t clock_unix_ms(void);            /* milliseconds since 1970; cached */
+/* What clock_update saw; nobody but this header reads it. us is 0 until the first time. */
+struct clock_seen {
+	uint64_t us, ms, unix_ms;
+};
+extern struct clock_seen clock_seen;
 
-/* Texts are remade at most once a second (ISO's milliseconds aside) and live until then. */
+static inline const struct clock_seen *
+clock_last(void)
+{
+	if (unlikely(clock_seen.us == 0))
+		clock_update();
+	return &clock_seen;
+}
+
+/* Monotonic, milliseconds; the cached value. */
+static inline uint64_t
+clock_ms(void)
+{
+	return clock_last()->ms;
+}
+
+/* Monotonic, microseconds; the cached value. */
+static inline uint64_t
+clock_us(void)
+{
+	return clock_last()->us;
+}
+
+/* Milliseconds since 1970; cached. */
+static inline uint64_t
+clock_unix_ms(void)
+{
+	return clock_last()->unix_ms;
+}
+
+uint64_t clock_us_exact(void);           /* monotonic, microseconds; asks */
+int64_t clock_unix(void);                /* seconds since 1970; cached */
+
+/* Texts are remade at most once a second and live until then. */
 struct slice clock_http_date(void);      /* Sun, 06 Nov 1994 08:49:37 GMT (RFC 9110 5.6.7) */
 struct slice clock_log_date(void);       /* 06/Nov/1994:08:49:37 +0000 (the combined log; local time) */
 struct slice clock_error_date(void);     /* 1994/11/06 08:49:37 (the error log; local time) */

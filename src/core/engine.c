@@ -13,7 +13,10 @@
 #include "core/exchange.h"
 #include "core/tunnel.h"
 
-enum { ACCEPT_BUDGET = 64 };            /* connections of one event */
+enum {
+	ACCEPT_BUDGET = 64,             /* connections of one event */
+	DRAIN_ACCEPTS = 64,             /* such events, at most, when the worker leaves */
+};
 
 /* One listening descriptor that this process accepts from. */
 struct accepter {
@@ -150,10 +153,10 @@ engine_refuse(struct engine *e, int listener)
 	e->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-static void
-engine_on_accept(struct loop_event *event, unsigned what)
+/* True: the budget is used up, and more may wait. */
+static bool
+engine_accept_some(struct accepter *a)
 {
-	struct accepter *a = CONTAINER_OF(event, struct accepter, event);
 	struct engine *e = a->engine;
 
 	for (int i = 0; i < ACCEPT_BUDGET; i++) {
@@ -165,12 +168,21 @@ engine_on_accept(struct loop_event *event, unsigned what)
 			conn_open_client(e, fd, a->binding, &from);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			engine_refuse(e, a->fd);
-			break;
+			return false;
 		} else if (errno != ECONNABORTED && errno != EINTR) {
-			break;
+			return false;
 		}
 	}
-	engine_check_room(e);
+	return true;
+}
+
+static void
+engine_on_accept(struct loop_event *event, unsigned what)
+{
+	struct accepter *a = CONTAINER_OF(event, struct accepter, event);
+
+	engine_accept_some(a);
+	engine_check_room(a->engine);
 }
 
 /* ------------------------------------------------------------------ snapshots */
@@ -220,7 +232,8 @@ engine_drain(struct engine *e)
 	for (size_t i = 0; i < e->binding_count; i++) {
 		/* Whoever has been promised a connection by the kernel gets it. */
 		for (struct accepter *a = e->bindings[i].accepters; a != NULL; a = a->next)
-			engine_on_accept(&a->event, LOOP_READABLE);
+			for (int n = 0; n < DRAIN_ACCEPTS && engine_accept_some(a); n++)
+				;
 		engine_unaccept(e, (uint16_t)i, -1);
 	}
 	for (struct conn *c = e->conns, *next; c != NULL; c = next) {

@@ -237,6 +237,13 @@ resolve(struct build *b)
 
 /* ------------------------------------------------------------------ the road */
 
+/* What is given is a directory, or a file in one: only the latter's `shown` is as the user wrote it. */
+static struct slice
+shown_main(const struct sources *files, const struct source *main)
+{
+	return slice_equal(main->name, files->directory) && files->shown_directory.n != 0 ? files->shown_directory : main->shown;
+}
+
 /* The configuration as one block; false: it could not be read as one. */
 static bool
 parse(struct build *b, struct block **out)
@@ -244,16 +251,16 @@ parse(struct build *b, struct block **out)
 	struct sources *files = b->in->files;
 	struct source *main = sources_file(files, b->in->path);
 
-	if (main->error == EISDIR) {
+	if (main->error == EISDIR)
 		main = sources_glob(files, b->in->path);
-		if (main->error == 0 && main->name_count == 0) {
-			diag_error(b->diag, (struct span){ 0 }, "\"%.*s\" holds no *.conf", SLICE_ARG(diag_word(main->shown)));
-			return false;
-		}
-	}
 	if (main->error != 0) {
-		diag_error(b->diag, (struct span){ 0 }, "cannot read \"%.*s\": %s", SLICE_ARG(diag_word(main->shown)),
-		    strerror(main->error));
+		diag_error(b->diag, (struct span){ 0 }, "cannot read \"%.*s\": %s",
+		    SLICE_ARG(diag_word(shown_main(files, main))), strerror(main->error));
+		return false;
+	}
+	if (main->kind == SOURCE_GLOB && main->name_count == 0) {
+		diag_error(b->diag, (struct span){ 0 }, "\"%.*s\" holds no *.conf",
+		    SLICE_ARG(diag_word(shown_main(files, main))));
 		return false;
 	}
 	*out = ast_parse_all(&b->work, files, main, b->diag);

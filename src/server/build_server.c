@@ -58,18 +58,22 @@ add_step(struct build *b, struct filled *f, const char *const *captures, struct 
 	const struct statement *s = f->statement;
 	struct scope scope = scope_of(b, ops->moment, captures, "a step");
 	struct step step = { .ops = ops, .settings = f->data, .span = s->span };
-	size_t errors = b->diag->errors;
 
 	b->scope = scope;
 	if (f->broken || !speaks(b, ops->protocols, s->values[0].span, f->row->name))
 		return;
-	if (!schema_compile(&b->reading, &scope, f) && b->diag->errors == errors)
-		return;
+
+	bool compiled = schema_compile(&b->reading, &scope, f);
+	bool fine = compiled;
+
 	if (s->when != NULL) {
 		scope.where = "the condition of a step";
 		step.when = condition_compile(&b->reading, &scope, s->when);
+		fine &= step.when != NULL;
 	}
-	if (b->diag->errors != errors || (ops->build != NULL && !ops->build(b, &step)) || step.ops == NULL)
+	if (compiled && ops->build != NULL)
+		fine &= ops->build(b, &step);
+	if (!fine || step.ops == NULL)
 		return;
 	*ARENA_PUSH(&b->work, to->items, to->count, to->room) = step;
 }

@@ -146,7 +146,9 @@ build_upstream(struct build *b, struct slice name, struct span at, bool quiet)
 	if (u != NULL || quiet)
 		return u;
 
-	const char *closest = diag_closest(name, upstream_name, b, b->upstream_count);
+	/* what is not kept needs no advice, and thousands of names are many to compare with */
+	size_t count = b->diag->errors < DIAG_MAX ? b->upstream_count : 0;
+	const char *closest = diag_closest(name, upstream_name, b, count);
 
 	diag_error(b->diag, at, "there is no upstream \"%.*s\"%s%s%s", SLICE_ARG(diag_word(name)),
 	    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
