@@ -139,13 +139,17 @@ static void
 print_fields(const struct field *fields, const char *protocol, bool man)
 {
 	static const char *const types[] = { "text", "number", "address" };
-	static const char *const moments[] = { "on a connection", "with a question", "with an answer", "at the end" };
+	static const char *const moments[] = { "on a connection", "with a question",
+		"with an answer", "at the end" };
 
 	for (const struct field *f = fields; f != NULL && f->name != NULL; f++) {
-		printf(man ? ".TP\n.B %s%s\n" : "%s%s\n    ", f->name, (f->flags & FIELD_FAMILY) != 0 ? "NAME" : "");
-		printf("%s Known %s%s%s; a%s %s%s.\n%s", f->help, moments[f->moment], protocol[0] != '\0' ? " of " : "",
-		    protocol, f->type == FIELD_ADDRESS ? "n" : "", types[f->type],
-		    (f->flags & FIELD_REPEATED) != 0 ? " that may have several values" : "", man ? "" : "\n");
+		printf(man ? ".TP\n.B %s%s\n" : "%s%s\n    ", f->name,
+		    (f->flags & FIELD_FAMILY) != 0 ? "NAME" : "");
+		printf("%s Known %s%s%s; a%s %s%s.\n%s", f->help, moments[f->moment],
+		    protocol[0] != '\0' ? " of " : "", protocol,
+		    f->type == FIELD_ADDRESS ? "n" : "", types[f->type],
+		    (f->flags & FIELD_REPEATED) != 0 ? " that may have several values" : "",
+		    man ? "" : "\n");
 	}
 }
 
@@ -157,8 +161,9 @@ print_reference(const struct options *o)
 		return EXIT_SUCCESS;
 	}
 	schema_print_reference(registry_main, stdout, o->man);
-	fputs(o->man ? ".SH FIELDS\nBare in conditions, ${NAME} in strings.\n" :
-	    "\nFields: bare in conditions, ${NAME} in strings.\n\n", stdout);
+	fputs(o->man ? ".SH FIELDS\nBare in conditions, ${NAME} in strings.\n"
+		     : "\nFields: bare in conditions, ${NAME} in strings.\n\n",
+	    stdout);
 	print_fields(core_fields, "", o->man);
 	for (const struct protocol_ops *const *p = registry_protocols; *p != NULL; p++)
 		print_fields((*p)->fields, (*p)->name, o->man);
@@ -172,7 +177,8 @@ print_version(bool build)
 {
 	puts("millrace " PACKAGE_VERSION);
 	if (build)
-		puts("built with " __VERSION__ "\n" MILLRACE_BUILD "\nconfiguration " MILLRACE_CONF_DIR);
+		puts("built with " __VERSION__ "\n" MILLRACE_BUILD
+		     "\nconfiguration " MILLRACE_CONF_DIR);
 #ifdef MILLRACE_LIBRARIES
 	if (build)
 		puts("libraries " MILLRACE_LIBRARIES);
@@ -188,7 +194,8 @@ is_word_to_send(const char *word)
 	for (size_t i = 0; i < ARRAY_COUNT(words); i++)
 		if (strcmp(word, words[i]) == 0)
 			return true;
-	fprintf(stderr, "server: \"%s\" is nothing to send; -s takes stop, quit, reopen or reload\n", word);
+	fprintf(stderr,
+	    "server: \"%s\" is nothing to send; -s takes stop, quit, reopen or reload\n", word);
 	return false;
 }
 

@@ -8,8 +8,8 @@
 #include "handlers/handlers.h"
 
 struct access {
-	const struct access *left, *right;      /* of a join; a line has neither */
-	struct list networks;                   /* struct network; none: everybody */
+	const struct access *left, *right; /* of a join; a line has neither */
+	struct list networks; /* struct network; none: everybody */
 	const struct condition *when;
 	bool allow;
 };
@@ -112,19 +112,22 @@ static const struct handler_ops access_ops = {
 };
 
 static const struct argument allow_arguments[] = {
-	{ "NETWORK", &type_network_or_all, offsetof(struct access, networks), .flags = ARGUMENT_MANY },
+	{ "NETWORK", &type_network_or_all, offsetof(struct access, networks),
+	    .flags = ARGUMENT_MANY },
 	{ 0 },
 };
 
 static const struct argument deny_arguments[] = {
-	{ "NETWORK", &type_network_or_all, offsetof(struct access, networks), .flags = ARGUMENT_MANY | ARGUMENT_OPTIONAL },
+	{ "NETWORK", &type_network_or_all, offsetof(struct access, networks),
+	    .flags = ARGUMENT_MANY | ARGUMENT_OPTIONAL },
 	{ 0 },
 };
 
 const struct directive handler_access_rows[] = {
 	{ "allow", DIRECTIVE_STEP, .arguments = allow_arguments, .size = sizeof(struct access),
 	    .check = allow_check, .ops = &access_ops,
-	    .help = "Lets these clients (or all) pass the allow and deny lines that follow directly." },
+	    .help = "Lets these clients (or all) pass the allow and deny lines that follow "
+	    "directly." },
 	{ "deny", DIRECTIVE_STEP, .arguments = deny_arguments, .size = sizeof(struct access),
 	    .ops = &access_ops,
 	    .help = "Refuses these clients (without a network: all) with 403; a talk is closed." },

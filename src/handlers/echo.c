@@ -12,7 +12,8 @@ copy_content_type(struct exchange *ex)
 	struct slice type;
 
 	if (message_find(&ex->question, KNOWN_CONTENT_TYPE, SLICE_EMPTY, 0, &type))
-		message_add(&ex->answer, &ex->arena, known_names[KNOWN_CONTENT_TYPE], arena_slice(&ex->arena, type));
+		message_add(&ex->answer, &ex->arena, known_names[KNOWN_CONTENT_TYPE],
+		    arena_slice(&ex->arena, type));
 }
 
 static enum verdict
@@ -22,7 +23,8 @@ echo_question(struct exchange *ex, const struct step *step)
 
 	if (ex->talk)
 		return STEP_TAKE;
-	if (question->body == BODY_NONE || (question->body == BODY_LENGTH && question->length == 0)) {
+	if (question->body == BODY_NONE ||
+	    (question->body == BODY_LENGTH && question->length == 0)) {
 		exchange_return(ex, 200, SLICE_EMPTY, SLICE_EMPTY);
 		return STEP_TAKE;
 	}

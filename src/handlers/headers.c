@@ -13,7 +13,7 @@ enum edit_verb { EDIT_SET, EDIT_ADD, EDIT_REMOVE, EDIT_RESET };
 static const char *const edit_verbs[] = { "set", "add", "remove", "reset", NULL };
 
 struct edit {
-	int verb;                       /* enum edit_verb */
+	int verb; /* enum edit_verb */
 	struct slice name;
 	struct text value;
 	enum known known;
@@ -32,10 +32,8 @@ is_of_the_protocol(enum known known)
 	case KNOWN_TE:
 	case KNOWN_TRAILER:
 	case KNOWN_TRANSFER_ENCODING:
-	case KNOWN_UPGRADE:
-		return true;
-	default:
-		return false;
+	case KNOWN_UPGRADE: return true;
+	default: return false;
 	}
 }
 
@@ -44,7 +42,8 @@ read_field_name(struct reading *r, const struct value *v, const struct argument 
 {
 	for (size_t i = 0; i < v->raw.n; i++)
 		if (!ascii_is_token(v->raw.at[i])) {
-			diag_error(r->diag, v->span, "\"%.*s\" is no field name: letters, digits and - only",
+			diag_error(r->diag, v->span,
+			    "\"%.*s\" is no field name: letters, digits and - only",
 			    SLICE_ARG(diag_word(v->raw)));
 			return false;
 		}
@@ -53,8 +52,8 @@ read_field_name(struct reading *r, const struct value *v, const struct argument 
 		return false;
 	}
 	if (is_of_the_protocol(known_find(v->raw))) {
-		diag_error(r->diag, v->span, "\"%.*s\" is written by the protocol and is not edited",
-		    SLICE_ARG(v->raw));
+		diag_error(r->diag, v->span,
+		    "\"%.*s\" is written by the protocol and is not edited", SLICE_ARG(v->raw));
 		return false;
 	}
 	*(struct slice *)out = arena_slice(r->arena, v->raw);
@@ -71,17 +70,20 @@ static const struct type type_field_name = {
 static bool
 edit_check(struct reading *r, const struct statement *s, void *filled)
 {
-	static const char *const forms[] = { "set NAME \"TEXT\"", "add NAME \"TEXT\"", "remove NAME", "reset" };
+	static const char *const forms[] = { "set NAME \"TEXT\"", "add NAME \"TEXT\"",
+		"remove NAME", "reset" };
 	static const size_t counts[] = { 4, 4, 3, 2 };
 	struct edit *edit = filled;
 
 	edit->known = known_find(edit->name);
 	if (s->value_count != counts[edit->verb]) {
-		diag_error(r->diag, s->span, "write: %.*s %s;", SLICE_ARG(s->values[0].raw), forms[edit->verb]);
+		diag_error(r->diag, s->span, "write: %.*s %s;", SLICE_ARG(s->values[0].raw),
+		    forms[edit->verb]);
 		return false;
 	}
 	if (edit->known == KNOWN_HOST && edit->verb != EDIT_SET) {
-		diag_error(r->diag, s->span, "a question has one Host: it can be set, not added or removed");
+		diag_error(r->diag, s->span,
+		    "a question has one Host: it can be set, not added or removed");
 		return false;
 	}
 	return true;
@@ -95,7 +97,8 @@ edit_build(struct build *b, struct step *step)
 	if (edit->verb != EDIT_RESET)
 		return true;
 	if (step->when != NULL) {
-		diag_error(build_reading(b)->diag, step->span, "reset is done once and for all: it takes no condition");
+		diag_error(build_reading(b)->diag, step->span,
+		    "reset is done once and for all: it takes no condition");
 		return false;
 	}
 	if (!build_reset(b, step->ops)) {
@@ -136,7 +139,9 @@ static void
 response_answer(struct exchange *ex, const struct step *step, struct part *part)
 {
 	if (part->kind == PART_HEAD && !edit_run(step->settings, ex, &ex->answer))
-		log_line(LOG_ERROR, "response_header: the value is longer than %d bytes and was left out", TEXT_MAX);
+		log_line(LOG_ERROR,
+		    "response_header: the value is longer than %d bytes and was left out",
+		    TEXT_MAX);
 }
 
 static const struct handler_ops request_ops = {
@@ -158,16 +163,21 @@ static const struct handler_ops response_ops = {
 static const struct argument edit_arguments[] = {
 	{ "ACTION", &type_word, offsetof(struct edit, verb), .words = edit_verbs },
 	{ "NAME", &type_field_name, offsetof(struct edit, name), .flags = ARGUMENT_OPTIONAL },
-	{ "TEXT", &type_text, offsetof(struct edit, value), .flags = ARGUMENT_OPTIONAL, .more = TEXT_HEADER },
+	{ "TEXT", &type_text, offsetof(struct edit, value), .flags = ARGUMENT_OPTIONAL,
+	    .more = TEXT_HEADER },
 	{ 0 },
 };
 
 const struct directive handler_headers_rows[] = {
-	{ "request_header", DIRECTIVE_STEP, .arguments = edit_arguments, .size = sizeof(struct edit),
+	{ "request_header", DIRECTIVE_STEP, .arguments = edit_arguments,
+	    .size = sizeof(struct edit),
 	    .check = edit_check, .ops = &request_ops,
-	    .help = "Sets, adds or removes a field of what is forwarded; reset forgets the server's own edits." },
-	{ "response_header", DIRECTIVE_STEP, .arguments = edit_arguments, .size = sizeof(struct edit),
+	    .help = "Sets, adds or removes a field of what is forwarded; reset forgets the "
+	    "server's own edits." },
+	{ "response_header", DIRECTIVE_STEP, .arguments = edit_arguments,
+	    .size = sizeof(struct edit),
 	    .check = edit_check, .ops = &response_ops,
-	    .help = "Sets, adds or removes a field of the answer; reset forgets the server's own edits." },
+	    .help = "Sets, adds or removes a field of the answer; reset forgets the server's own "
+	    "edits." },
 	{ 0 },
 };

@@ -8,8 +8,9 @@
 #include "handlers/handlers.h"
 
 struct redirect {
-	struct text first, second;      /* [STATUS] TARGET: which is which is known when both were read */
-	const struct text *target;      /* NULL: https://HOST and what was asked for */
+	struct text first,
+	    second; /* [STATUS] TARGET: which is which is known when both were read */
+	const struct text *target; /* NULL: https://HOST and what was asked for */
 	uint16_t status;
 };
 
@@ -50,12 +51,14 @@ redirect_check(struct reading *r, const struct statement *s, void *filled)
 	}
 	for (size_t i = 0; i < target.raw.n; i++)
 		if ((unsigned char)target.raw.at[i] <= ' ' || target.raw.at[i] == 0x7f) {
-			diag_error(r->diag, target.span, "the target of a redirect has no spaces; write %%20");
+			diag_error(r->diag, target.span,
+			    "the target of a redirect has no spaces; write %%20");
 			return false;
 		}
 	if (target.raw.n != 0 && !ascii_is_digit(target.raw.at[0]))
 		return true;
-	diag_error(r->diag, target.span, "redirect wants a target: redirect 302 /other; redirect https;");
+	diag_error(
+	    r->diag, target.span, "redirect wants a target: redirect 302 /other; redirect https;");
 	return false;
 }
 
@@ -78,8 +81,8 @@ redirect_question(struct exchange *ex, const struct step *step)
 {
 	const struct redirect *redirect = step->settings;
 	struct slice target;
-	bool fine = redirect->target == NULL ? redirect_to_https(ex, &target) :
-	    text_get(redirect->target, ex, &target);
+	bool fine = redirect->target == NULL ? redirect_to_https(ex, &target)
+					     : text_get(redirect->target, ex, &target);
 
 	if (!fine) {
 		exchange_abort(ex, redirect->target == NULL ? REASON_BAD_HOST : REASON_INTERNAL);
@@ -100,13 +103,16 @@ static const struct handler_ops redirect_ops = {
 
 static const struct argument redirect_arguments[] = {
 	{ "STATUS|TARGET", &type_text, offsetof(struct redirect, first), .more = TEXT_URL },
-	{ "TARGET", &type_text, offsetof(struct redirect, second), .flags = ARGUMENT_OPTIONAL, .more = TEXT_URL },
+	{ "TARGET", &type_text, offsetof(struct redirect, second), .flags = ARGUMENT_OPTIONAL,
+	    .more = TEXT_URL },
 	{ 0 },
 };
 
 const struct directive handler_redirect_rows[] = {
-	{ "redirect", DIRECTIVE_STEP, .arguments = redirect_arguments, .size = sizeof(struct redirect),
+	{ "redirect", DIRECTIVE_STEP, .arguments = redirect_arguments,
+	    .size = sizeof(struct redirect),
 	    .check = redirect_check, .ops = &redirect_ops,
-	    .help = "Sends the client elsewhere (302 unless a status is given); `https` is the same place over https." },
+	    .help = "Sends the client elsewhere (302 unless a status is given); `https` is the "
+	    "same place over https." },
 	{ 0 },
 };

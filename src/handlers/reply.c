@@ -16,7 +16,8 @@ struct reply {
 static bool
 status_has_body(int64_t status)
 {
-	return status != 204 && status != 205 && status != 304;   /* RFC 9110 15.3.5, 15.3.6, 15.4.5 */
+	return status != 204 && status != 205 &&
+	       status != 304; /* RFC 9110 15.3.5, 15.3.6, 15.4.5 */
 }
 
 static bool
@@ -31,16 +32,19 @@ reply_check(struct reading *r, const struct statement *s, void *filled)
 	struct reply *reply = filled;
 
 	if (status_redirects(reply->status)) {
-		diag_error(r->diag, s->span, "\"return\" sends a body, not a client elsewhere; write: redirect %d TARGET;",
+		diag_error(r->diag, s->span,
+		    "\"return\" sends a body, not a client elsewhere; write: redirect %d TARGET;",
 		    (int)reply->status);
 		return false;
 	}
 	if (!status_has_body(reply->status) && reply->body.raw.raw.n != 0) {
-		diag_error(r->diag, reply->body.raw.span, "a %d answer has no body", (int)reply->status);
+		diag_error(
+		    r->diag, reply->body.raw.span, "a %d answer has no body", (int)reply->status);
 		return false;
 	}
 	/* A value must not end the JSON string that it stands in. */
-	if (slice_equal_nocase(slice_first(reply->type, slice_find(reply->type, ';', 0)), SLICE("application/json")))
+	if (slice_equal_nocase(slice_first(reply->type, slice_find(reply->type, ';', 0)),
+		SLICE("application/json")))
 		reply->body.place = TEXT_JSON;
 	for (size_t i = 0; i < reply->type.n; i++)
 		if ((unsigned char)reply->type.at[i] < ' ' || reply->type.at[i] == 0x7f) {
@@ -60,7 +64,8 @@ reply_question(struct exchange *ex, const struct step *step)
 		exchange_abort(ex, REASON_INTERNAL);
 		return STEP_TAKE;
 	}
-	exchange_return(ex, (uint16_t)reply->status, status_has_body(reply->status) ? reply->type : SLICE_EMPTY, body);
+	exchange_return(ex, (uint16_t)reply->status,
+	    status_has_body(reply->status) ? reply->type : SLICE_EMPTY, body);
 	return STEP_TAKE;
 }
 
@@ -74,8 +79,10 @@ static const struct handler_ops reply_ops = {
 
 static const struct argument reply_arguments[] = {
 	{ "STATUS", &type_integer, offsetof(struct reply, status), .min = 200, .max = 599 },
-	{ "TEXT", &type_text, offsetof(struct reply, body), .flags = ARGUMENT_OPTIONAL, .more = TEXT_PLAIN, .otherwise = "\"\"" },
-	{ "type", &type_string, offsetof(struct reply, type), .flags = ARGUMENT_OPTION, .otherwise = "text/plain" },
+	{ "TEXT", &type_text, offsetof(struct reply, body), .flags = ARGUMENT_OPTIONAL,
+	    .more = TEXT_PLAIN, .otherwise = "\"\"" },
+	{ "type", &type_string, offsetof(struct reply, type), .flags = ARGUMENT_OPTION,
+	    .otherwise = "text/plain" },
 	{ 0 },
 };
 

@@ -20,7 +20,8 @@ rewrite_check(struct reading *r, const struct statement *s, void *filled)
 
 	if (v.raw.n != 0 && v.raw.at[0] == '^') {
 		diag_error(r->diag, v.span,
-		    "rewrite takes no pattern, its route does: route ~ \"^/u/(?<id>.*)$\" { rewrite \"/user/${id}\"; … }");
+		    "rewrite takes no pattern, its route does: route ~ \"^/u/(?<id>.*)$\" { "
+		    "rewrite \"/user/${id}\"; … }");
 		return false;
 	}
 	if (v.raw.n == 0 || (v.raw.at[0] != '/' && v.raw.at[0] != '$')) {
@@ -28,8 +29,10 @@ rewrite_check(struct reading *r, const struct statement *s, void *filled)
 		return false;
 	}
 	for (size_t i = 0; i < v.raw.n; i++)
-		if ((unsigned char)v.raw.at[i] <= ' ' || v.raw.at[i] == 0x7f || v.raw.at[i] == '#') {
-			diag_error(r->diag, v.span, "what is forwarded has no spaces and no \"#\"; write %%20, %%23");
+		if ((unsigned char)v.raw.at[i] <= ' ' || v.raw.at[i] == 0x7f ||
+		    v.raw.at[i] == '#') {
+			diag_error(r->diag, v.span,
+			    "what is forwarded has no spaces and no \"#\"; write %%20, %%23");
 			return false;
 		}
 	rewrite->has_query = slice_find(v.raw, '?', 0) < v.raw.n;
@@ -81,6 +84,7 @@ static const struct argument rewrite_arguments[] = {
 const struct directive handler_rewrite_rows[] = {
 	{ "rewrite", DIRECTIVE_STEP, .arguments = rewrite_arguments, .size = sizeof(struct rewrite),
 	    .check = rewrite_check, .ops = &rewrite_ops,
-	    .help = "Forwards this path (and query; the client's, if it has none) in place of what was asked for." },
+	    .help = "Forwards this path (and query; the client's, if it has none) in place of "
+	    "what was asked for." },
 	{ 0 },
 };

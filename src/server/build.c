@@ -60,7 +60,8 @@ protocol_name(void *what, size_t i)
 const struct protocol_ops *
 build_find_protocol(struct build *b, const struct name *name)
 {
-	const struct protocol_ops *found = name->text.n == 0 ? registry_protocols[0] : registry_protocol(name->text);
+	const struct protocol_ops *found =
+	    name->text.n == 0 ? registry_protocols[0] : registry_protocol(name->text);
 	size_t count = 0;
 
 	if (found != NULL)
@@ -70,8 +71,9 @@ build_find_protocol(struct build *b, const struct name *name)
 
 	const char *closest = diag_closest(name->text, protocol_name, NULL, count);
 
-	diag_error(b->diag, name->span, "there is no protocol \"%.*s\"%s%s%s", SLICE_ARG(diag_word(name->text)),
-	    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
+	diag_error(b->diag, name->span, "there is no protocol \"%.*s\"%s%s%s",
+	    SLICE_ARG(diag_word(name->text)), closest != NULL ? "; did you mean \"" : "",
+	    closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
 	return NULL;
 }
 
@@ -79,11 +81,14 @@ bool
 build_address(struct build *b, const struct endpoint *e, struct addr *out)
 {
 	if (e->transport == ENDPOINT_UDP) {
-		diag_error(b->diag, e->span, "\"%.*s\": udp is not served yet", SLICE_ARG(diag_word(e->text)));
+		diag_error(b->diag, e->span, "\"%.*s\": udp is not served yet",
+		    SLICE_ARG(diag_word(e->text)));
 		return false;
 	}
 	if (e->any) {
-		*out = (struct addr){ .v6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT }, .n = sizeof(out->v6) };
+		*out =
+		    (struct addr){ .v6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT },
+			    .n = sizeof(out->v6) };
 		addr_set_port(out, e->port);
 		return true;
 	}
@@ -91,8 +96,10 @@ build_address(struct build *b, const struct endpoint *e, struct addr *out)
 		*out = *e->addr;
 		return true;
 	}
-	if (!slice_equal_nocase(e->host, SLICE("localhost")) || !addr_parse_host(SLICE("127.0.0.1"), out)) {
-		diag_error(b->diag, e->span, "\"%.*s\": names are not resolved yet; write an address",
+	if (!slice_equal_nocase(e->host, SLICE("localhost")) ||
+	    !addr_parse_host(SLICE("127.0.0.1"), out)) {
+		diag_error(b->diag, e->span,
+		    "\"%.*s\": names are not resolved yet; write an address",
 		    SLICE_ARG(diag_word(e->host)));
 		return false;
 	}
@@ -110,20 +117,23 @@ output_path(struct build *b, struct slice path)
 		return arena_slice(a, path);
 	if (b->in->prefix.n == 0)
 		return arena_slice(a, sources_resolve(b->in->files, path));
-	return slice_of(arena_printf(a, SLICE_FORMAT "/" SLICE_FORMAT, SLICE_ARG(b->in->prefix), SLICE_ARG(path)));
+	return slice_of(arena_printf(
+	    a, SLICE_FORMAT "/" SLICE_FORMAT, SLICE_ARG(b->in->prefix), SLICE_ARG(path)));
 }
 
 /* The number of an access log; a new path gets the next one. */
 static int
 log_number(struct build *b, struct slice path)
 {
-	struct slice full = slice_is(path, "stderr") || slice_is(path, "stdout") ? path : output_path(b, path);
+	struct slice full =
+	    slice_is(path, "stderr") || slice_is(path, "stdout") ? path : output_path(b, path);
 	size_t known = (size_t)(uintptr_t)map_find(&b->logs, full);
 
 	if (known == 0) {
 		struct slice kept = arena_slice(&b->snapshot->arena, full);
 
-		*ARENA_PUSH(&b->work, b->log_items, b->log_count, b->log_room) = (struct log_file){ kept };
+		*ARENA_PUSH(&b->work, b->log_items, b->log_count, b->log_room) =
+		    (struct log_file){ kept };
 		known = b->log_count;
 		map_set(&b->logs, kept, (void *)(uintptr_t)known);
 	}
@@ -136,7 +146,8 @@ build_keep_settings(struct build *b, const struct settings *settings)
 	struct settings *kept = arena_alloc(&b->snapshot->arena, sizeof(*kept));
 
 	*kept = *settings;
-	kept->access.log = kept->access.format == ACCESS_OFF ? -1 : log_number(b, kept->access.path);
+	kept->access.log =
+	    kept->access.format == ACCESS_OFF ? -1 : log_number(b, kept->access.path);
 	return kept;
 }
 
@@ -174,7 +185,8 @@ build_maps(struct build *b)
 
 		if (map == NULL || map_add(&b->maps, map->name, map))
 			continue;
-		diag_error(b->diag, block->name.span, "there are two maps \"%.*s\"", SLICE_ARG(diag_word(block->name.text)));
+		diag_error(b->diag, block->name.span, "there are two maps \"%.*s\"",
+		    SLICE_ARG(diag_word(block->name.text)));
 		for (size_t j = 0; j < i; j++) {
 			const struct map_block *other = items[j].data;
 
@@ -185,7 +197,8 @@ build_maps(struct build *b)
 }
 
 static void
-report_double_server(struct build *b, const struct server_build *one, const struct server_build *other)
+report_double_server(
+    struct build *b, const struct server_build *one, const struct server_build *other)
 {
 	diag_error(b->diag, one->block->name.span, "there are two servers \"%.*s\"",
 	    SLICE_ARG(diag_word(one->block->name.text)));
@@ -201,7 +214,8 @@ build_servers(struct build *b)
 
 	map_init(&by_name, &b->work, false);
 	b->servers = arena_array(&b->work, count, sizeof(*b->servers));
-	b->snapshot->servers = arena_array(&b->snapshot->arena, count, sizeof(*b->snapshot->servers));
+	b->snapshot->servers =
+	    arena_array(&b->snapshot->arena, count, sizeof(*b->snapshot->servers));
 	b->snapshot->server_count = count;
 	for (size_t i = 0; i < count; i++) {
 		struct server_build *sb = &b->servers[i];
@@ -237,11 +251,13 @@ resolve(struct build *b)
 
 /* ------------------------------------------------------------------ the road */
 
-/* What is given is a directory, or a file in one: only the latter's `shown` is as the user wrote it. */
+/* Of a directory that was given, `shown` is not as the user wrote it. */
 static struct slice
 shown_main(const struct sources *files, const struct source *main)
 {
-	return slice_equal(main->name, files->directory) && files->shown_directory.n != 0 ? files->shown_directory : main->shown;
+	return slice_equal(main->name, files->directory) && files->shown_directory.n != 0
+		   ? files->shown_directory
+		   : main->shown;
 }
 
 /* The configuration as one block; false: it could not be read as one. */
@@ -274,8 +290,13 @@ begin(struct build *b, const struct build_input *in, struct diag *diag)
 
 	*b = (struct build){ .in = in, .diag = diag, .snapshot = s };
 	b->reading = (struct reading){
-		.arena = &s->arena, .work = &b->work, .sources = in->files, .diag = diag, .elsewhere = registry_elsewhere,
-		.trace = in->trace, .more = b,
+		.arena = &s->arena,
+		.work = &b->work,
+		.sources = in->files,
+		.diag = diag,
+		.elsewhere = registry_elsewhere,
+		.trace = in->trace,
+		.more = b,
 	};
 	arena_init(&b->work, NULL, 0);
 	map_init(&b->maps, &s->arena, false);

@@ -11,12 +11,12 @@
 /* A listener while servers are still being added. */
 struct gathering {
 	struct listener listener;
-	struct span span;               /* of the `listen` that opened it */
+	struct span span; /* of the `listen` that opened it */
 	struct use {
 		struct server_build *server;
 		struct span span;
 		bool by_default;
-	} *uses;
+	} * uses;
 	size_t use_count, use_room;
 	struct span default_span, backlog_span, mode_span;
 	struct gathering *next;
@@ -40,7 +40,8 @@ wrong_with_name(struct slice name)
 	if (slice_is(name, "_"))
 		return "\"_\" is not a name; to serve every host, write: listen … default_server";
 	if (name.n > 0 && name.at[0] == '~')
-		return "server_name takes no patterns; write the names, or route when host ~ \"REGEX\"";
+		return "server_name takes no patterns; write the names, or route when host ~ "
+		       "\"REGEX\"";
 	if (name.n == 0 || name.n > 253)
 		return "a host name has 1 to 253 bytes";
 	if (slice_find(name, ':', 0) < name.n && name.at[0] != '[')
@@ -55,8 +56,10 @@ wrong_with_name(struct slice name)
 		if (label.n == 0 || label.n > 63)
 			return "each label of a host name has 1 to 63 bytes";
 		for (size_t i = 0; i < label.n; i++)
-			if (!ascii_is_alpha(label.at[i]) && !ascii_is_digit(label.at[i]) && label.at[i] != '-' && label.at[i] != '_')
-				return "a host name has letters, digits, \"-\" and \".\"; others are written in punycode (xn--…)";
+			if (!ascii_is_alpha(label.at[i]) && !ascii_is_digit(label.at[i]) &&
+			    label.at[i] != '-' && label.at[i] != '_')
+				return "a host name has letters, digits, \"-\" and \".\"; others "
+				       "are written in punycode (xn--…)";
 	}
 	return NULL;
 }
@@ -85,7 +88,8 @@ add_name(struct build *b, struct server_build *sb, struct map *seen, const struc
 	const struct name *before = map_find(seen, one.text);
 
 	if (before != NULL) {
-		diag_error(b->diag, name->span, "\"%.*s\" is said twice", SLICE_ARG(diag_word(name->text)));
+		diag_error(b->diag, name->span, "\"%.*s\" is said twice",
+		    SLICE_ARG(diag_word(name->text)));
 		diag_note(b->diag, before->span, "first said here");
 		return;
 	}
@@ -115,7 +119,8 @@ build_names(struct build *b, struct server_build *sb)
 	else if (sb->name_count != 0)
 		sb->server->name = sb->names[0].text;
 	else if (sb->block->listens.n != 0)
-		sb->server->name = arena_slice(&b->snapshot->arena, ((const struct listen_line *)listens[0].data)->to.text);
+		sb->server->name = arena_slice(
+		    &b->snapshot->arena, ((const struct listen_line *)listens[0].data)->to.text);
 }
 
 /* ------------------------------------------------------------------ addresses */
@@ -145,7 +150,8 @@ open_listener(struct gather *g, const struct addr *addr, struct slice key, struc
 static void
 report_differs(struct gather *g, const struct gathering *one, struct span at, const char *what)
 {
-	diag_error(g->b->diag, at, "%s of %.*s differs: an address has one", what, SLICE_ARG(one->listener.text));
+	diag_error(g->b->diag, at, "%s of %.*s differs: an address has one", what,
+	    SLICE_ARG(one->listener.text));
 	diag_note(g->b->diag, one->span, "the other is here");
 }
 
@@ -153,11 +159,12 @@ report_differs(struct gather *g, const struct gathering *one, struct span at, co
 static const char *
 different_setting(const struct listener_settings *a, const struct listener_settings *b)
 {
-	return a->head_timeout != b->head_timeout ? "timeout { header }" :
-	    a->uri_max != b->uri_max ? "max { uri }" :
-	    a->field_max != b->field_max ? "max { header }" :
-	    a->head_max != b->head_max ? "max { headers }" :
-	    a->field_count_max != b->field_count_max ? "max { header_count }" : NULL;
+	return a->head_timeout != b->head_timeout         ? "timeout { header }"
+	       : a->uri_max != b->uri_max                 ? "max { uri }"
+	       : a->field_max != b->field_max             ? "max { header }"
+	       : a->head_max != b->head_max               ? "max { headers }"
+	       : a->field_count_max != b->field_count_max ? "max { header_count }"
+							  : NULL;
 }
 
 static void
@@ -177,13 +184,14 @@ check_same(struct gather *g, const struct gathering *one, const struct server_bu
 
 /* A number that may be said by any of the servers, but not differently. */
 static void
-say_once(struct gather *g, const struct gathering *one, struct span at, const char *what, int64_t said, int64_t *kept,
-    struct span *kept_at)
+say_once(struct gather *g, const struct gathering *one, struct span at, const char *what,
+    int64_t said, int64_t *kept, struct span *kept_at)
 {
 	if (said == 0 || said == *kept)
 		return;
 	if (*kept != 0) {
-		diag_error(g->b->diag, at, "%s of %.*s is said twice", what, SLICE_ARG(one->listener.text));
+		diag_error(g->b->diag, at, "%s of %.*s is said twice", what,
+		    SLICE_ARG(one->listener.text));
 		diag_note(g->b->diag, *kept_at, "first said here");
 		return;
 	}
@@ -197,7 +205,8 @@ say_default(struct gather *g, struct gathering *one, const struct listen_line *l
 	if (!line->default_server)
 		return;
 	if (one->listener.only != NULL) {
-		diag_error(g->b->diag, at, "%.*s has a default_server already", SLICE_ARG(one->listener.text));
+		diag_error(g->b->diag, at, "%.*s has a default_server already",
+		    SLICE_ARG(one->listener.text));
 		diag_note(g->b->diag, one->default_span, "it is here");
 		return;
 	}
@@ -207,7 +216,8 @@ say_default(struct gather *g, struct gathering *one, const struct listen_line *l
 
 /* What the options of this `listen` say of the address. */
 static void
-take_options(struct gather *g, struct gathering *one, const struct listen_line *line, struct span at)
+take_options(
+    struct gather *g, struct gathering *one, const struct listen_line *line, struct span at)
 {
 	int64_t backlog = one->listener.backlog, mode = one->listener.mode;
 
@@ -235,19 +245,22 @@ add_listen(struct gather *g, struct server_build *sb, const struct filled *f)
 	if (one == NULL)
 		one = open_listener(g, &addr, key, sb, line, at);
 	else if (one->uses[one->use_count - 1].server == sb) {
-		diag_error(g->b->diag, at, "this server listens on %.*s already", SLICE_ARG(one->listener.text));
+		diag_error(g->b->diag, at, "this server listens on %.*s already",
+		    SLICE_ARG(one->listener.text));
 		diag_note(g->b->diag, one->uses[one->use_count - 1].span, "the first is here");
 		return;
 	} else
 		check_same(g, one, sb, line, at);
-	*ARENA_PUSH(&g->b->work, one->uses, one->use_count, one->use_room) = (struct use){ sb, at, line->default_server };
+	*ARENA_PUSH(&g->b->work, one->uses, one->use_count, one->use_room) =
+	    (struct use){ sb, at, line->default_server };
 	take_options(g, one, line, at);
 }
 
 /* ------------------------------------------------------------------ telling servers apart */
 
 static void
-add_host(struct gather *g, struct gathering *one, struct map *names, struct server_build *sb, struct server_name *name)
+add_host(struct gather *g, struct gathering *one, struct map *names, struct server_build *sb,
+    struct server_name *name)
 {
 	struct server_name *other = map_find(names, name->text);
 
@@ -256,8 +269,8 @@ add_host(struct gather *g, struct gathering *one, struct map *names, struct serv
 		return;
 	}
 	if (!name->reported) {
-		diag_error(g->b->diag, name->span, "\"%.*s\" is the name of another server on %.*s", SLICE_ARG(name->text),
-		    SLICE_ARG(one->listener.text));
+		diag_error(g->b->diag, name->span, "\"%.*s\" is the name of another server on %.*s",
+		    SLICE_ARG(name->text), SLICE_ARG(one->listener.text));
 		diag_note(g->b->diag, other->span, "the other is here");
 	}
 	name->reported = true;
@@ -275,9 +288,11 @@ make_hosts(struct gather *g, struct gathering *one)
 	for (size_t i = 0; i < one->use_count; i++) {
 		struct server_build *sb = one->uses[i].server;
 
-		if (sb->name_count == 0 && !one->uses[i].by_default && b->clean && sb->server->protocol == one->listener.protocol)
+		if (sb->name_count == 0 && !one->uses[i].by_default && b->clean &&
+		    sb->server->protocol == one->listener.protocol)
 			diag_error(b->diag, one->uses[i].span,
-			    "nothing leads to this server on %.*s: add server_name, or default_server here",
+			    "nothing leads to this server on %.*s: add server_name, or "
+			    "default_server here",
 			    SLICE_ARG(one->listener.text));
 		for (size_t j = 0; j < sb->name_count; j++) {
 			add_host(g, one, &names, sb, &sb->names[j]);
@@ -300,7 +315,8 @@ tell_apart(struct gather *g, struct gathering *one)
 		make_hosts(g, one);
 		return;
 	}
-	diag_error(g->b->diag, one->uses[1].span, "two servers on %.*s: protocol %s has no hosts to tell them apart by",
+	diag_error(g->b->diag, one->uses[1].span,
+	    "two servers on %.*s: protocol %s has no hosts to tell them apart by",
 	    SLICE_ARG(one->listener.text), one->listener.protocol->name);
 	diag_note(g->b->diag, one->uses[0].span, "the other is here");
 }
@@ -308,7 +324,8 @@ tell_apart(struct gather *g, struct gathering *one)
 static uint64_t
 fingerprint(const struct listener *l)
 {
-	uint64_t so_far = fingerprint_add(FINGERPRINT_START, l->protocol->name, strlen(l->protocol->name) + 1);
+	uint64_t so_far =
+	    fingerprint_add(FINGERPRINT_START, l->protocol->name, strlen(l->protocol->name) + 1);
 
 	return fingerprint_add(so_far, l->proxy_line ? "proxy" : "plain", 5);
 }
@@ -317,7 +334,8 @@ static void
 check_names_matter(struct build *b, const struct server_build *sb)
 {
 	if (sb->name_count != 0 && (sb->server->protocol->traits & PROTOCOL_HTTP) == 0)
-		diag_error(b->diag, sb->names[0].span, "\"server_name\" needs protocol http; this server speaks %s",
+		diag_error(b->diag, sb->names[0].span,
+		    "\"server_name\" needs protocol http; this server speaks %s",
 		    sb->server->protocol->name);
 }
 
@@ -333,7 +351,8 @@ build_listeners(struct build *b)
 		const struct filled *listens = sb->block->listens.items;
 
 		if (sb->block->listens.n == 0 && b->clean)
-			diag_error(b->diag, sb->span, "this server has no listen: no client could reach it");
+			diag_error(b->diag, sb->span,
+			    "this server has no listen: no client could reach it");
 		if (sb->server->protocol == NULL)
 			continue;
 		check_names_matter(b, sb);

@@ -45,7 +45,8 @@ speaks(struct build *b, unsigned wanted, struct span at, const char *word)
 			name = (*p)->name;
 			break;
 		}
-	diag_error(b->diag, at, "\"%s\" needs protocol %s; this server speaks %s", word, name, b->protocol->name);
+	diag_error(b->diag, at, "\"%s\" needs protocol %s; this server speaks %s", word, name,
+	    b->protocol->name);
 	return false;
 }
 
@@ -79,7 +80,8 @@ add_step(struct build *b, struct filled *f, const char *const *captures, struct 
 }
 
 static void
-read_steps(struct build *b, const struct list *list, const char *const *captures, struct step_list *to)
+read_steps(
+    struct build *b, const struct list *list, const char *const *captures, struct step_list *to)
 {
 	struct filled *items = list->items;
 
@@ -105,7 +107,8 @@ join_neighbours(struct build *b, struct step_list *list)
 	for (size_t i = list->count; i-- > 0;) {
 		struct step *one = &list->items[i];
 
-		if (kept < list->count && one->ops->join != NULL && one->ops == list->items[kept].ops &&
+		if (kept < list->count && one->ops->join != NULL &&
+		    one->ops == list->items[kept].ops &&
 		    one->ops->join(&b->snapshot->arena, one, &list->items[kept]))
 			list->items[kept] = *one;
 		else
@@ -139,14 +142,16 @@ lay_out(struct build *b, struct steps *steps)
 
 		if (step->ops->answer != NULL) {
 			if (steps->answers == ANSWERS_MAX)
-				diag_error(b->diag, step->span, "at most %d steps of a route may edit its answer", ANSWERS_MAX);
+				diag_error(b->diag, step->span,
+				    "at most %d steps of a route may edit its answer", ANSWERS_MAX);
 			step->answer_bit = (uint8_t)MIN_OF(steps->answers, ANSWERS_MAX - 1);
 			steps->answers++;
 		}
 		if (step->ops->state_size == 0)
 			continue;
 		if (i >= STATEFUL_MAX)
-			diag_error(b->diag, step->span, "more than %d steps stand before this one", STATEFUL_MAX);
+			diag_error(b->diag, step->span, "more than %d steps stand before this one",
+			    STATEFUL_MAX);
 		step->state_at = steps->state_size;
 		steps->state_size += (uint32_t)((step->ops->state_size + 15) & ~(size_t)15);
 	}
@@ -162,7 +167,8 @@ append_steps(struct build *b, struct step_list *all, const struct step_list *mor
 
 /* The inherited steps and the own ones, as the snapshot keeps them. */
 static void
-make_steps(struct build *b, const struct step_list *inherited, const struct step_list *own, struct steps *out)
+make_steps(struct build *b, const struct step_list *inherited, const struct step_list *own,
+    struct steps *out)
 {
 	struct step_list all = { 0 };
 
@@ -170,7 +176,8 @@ make_steps(struct build *b, const struct step_list *inherited, const struct step
 	append_steps(b, &all, own, false);
 	join_neighbours(b, &all);
 	if (all.count > STEPS_MAX) {
-		diag_error(b->diag, all.items[STEPS_MAX].span, "a route has at most %d steps", STEPS_MAX);
+		diag_error(
+		    b->diag, all.items[STEPS_MAX].span, "a route has at most %d steps", STEPS_MAX);
 		return;
 	}
 	warn_unreached(b, &all);
@@ -187,17 +194,22 @@ static bool
 path_is_sound(struct build *b, const struct value *v, struct slice path)
 {
 	if (path.n == 0 || path.at[0] != '/') {
-		diag_error(b->diag, v->span, "a path begins with \"/\"; a pattern is written: route ~ \"REGEX\"");
+		diag_error(b->diag, v->span,
+		    "a path begins with \"/\"; a pattern is written: route ~ \"REGEX\"");
 		return false;
 	}
 	if (slice_find(path, '?', 0) < path.n) {
-		diag_error(b->diag, v->span, "a path has no query; ask for it: route %.*s when query.NAME == \"VALUE\"",
+		diag_error(b->diag, v->span,
+		    "a path has no query; ask for it: route %.*s when query.NAME == \"VALUE\"",
 		    (int)slice_find(path, '?', 0), path.at);
 		return false;
 	}
-	if (slice_find_slice(path, SLICE("//")) < path.n || slice_find_slice(path, SLICE("/./")) < path.n ||
+	if (slice_find_slice(path, SLICE("//")) < path.n ||
+	    slice_find_slice(path, SLICE("/./")) < path.n ||
 	    slice_find_slice(path, SLICE("/../")) < path.n) {
-		diag_error(b->diag, v->span, "no path matches this: \"//\", \"/./\" and \"/../\" are resolved before routes are tried");
+		diag_error(b->diag, v->span,
+		    "no path matches this: \"//\", \"/./\" and \"/../\" are resolved before routes "
+		    "are tried");
 		return false;
 	}
 	return true;
@@ -250,9 +262,11 @@ read_pattern(struct build *b, const struct list *pattern, struct span at, struct
 		return route->regex != NULL;
 	}
 	if (meant_instead(v[0].raw) != NULL)
-		diag_error(b->diag, v[0].span, "nginx's \"%.*s\" is written: %s", SLICE_ARG(v[0].raw), meant_instead(v[0].raw));
+		diag_error(b->diag, v[0].span, "nginx's \"%.*s\" is written: %s",
+		    SLICE_ARG(v[0].raw), meant_instead(v[0].raw));
 	else
-		diag_error(b->diag, at, "write: route, route PATH, route PATH*, route = PATH or route ~ \"REGEX\"");
+		diag_error(b->diag, at,
+		    "write: route, route PATH, route PATH*, route = PATH or route ~ \"REGEX\"");
 	return false;
 }
 
@@ -260,7 +274,8 @@ read_pattern(struct build *b, const struct list *pattern, struct span at, struct
 static struct slice
 shown(struct build *b, const struct statement *s)
 {
-	struct span from = s->value_count > 1 ? s->values[1].span : s->when != NULL ? s->when->span : s->span;
+	struct span first = s->when != NULL ? s->when->span : s->span;
+	struct span from = s->value_count > 1 ? s->values[1].span : first;
 	struct span to = s->when != NULL ? s->when->span : s->span;
 	struct span all = span_join(from, to);
 
@@ -268,7 +283,8 @@ shown(struct build *b, const struct statement *s)
 	all.at = from.at;
 	if (all.file == 0 || (s->value_count == 1 && s->when == NULL))
 		return SLICE_EMPTY;
-	return arena_slice(&b->snapshot->arena, slice_make(b->in->files->items[all.file - 1]->text.at + all.at, all.n));
+	return arena_slice(&b->snapshot->arena,
+	    slice_make(b->in->files->items[all.file - 1]->text.at + all.at, all.n));
 }
 
 /* The parent's when they say the same. */
@@ -290,7 +306,8 @@ can_answer(const struct steps *steps)
 }
 
 static void
-build_route(struct build *b, struct server_build *sb, const struct step_list *inherited, struct filled *f, struct route *route)
+build_route(struct build *b, struct server_build *sb, const struct step_list *inherited,
+    struct filled *f, struct route *route)
 {
 	const struct route_line *line = f->data;
 	const struct statement *s = f->statement;
@@ -305,7 +322,8 @@ build_route(struct build *b, struct server_build *sb, const struct step_list *in
 	if (read_pattern(b, &line->pattern, s->span, route) && route->regex != NULL)
 		captures = regex_groups(&b->reading, route->regex);
 	if (s->when != NULL) {
-		struct scope scope = scope_of(b, MOMENT_QUESTION, captures, "the condition of a route");
+		struct scope scope =
+		    scope_of(b, MOMENT_QUESTION, captures, "the condition of a route");
 
 		route->when = condition_compile(&b->reading, &scope, s->when);
 	}
@@ -316,12 +334,14 @@ build_route(struct build *b, struct server_build *sb, const struct step_list *in
 	b->inherited = NULL;
 	b->reset_count = 0;
 	if (b->diag->errors == errors && !f->broken && !can_answer(&route->steps))
-		diag_error(b->diag, s->span, "no step of this route answers; add proxy, return, redirect, echo or close");
+		diag_error(b->diag, s->span,
+		    "no step of this route answers; add proxy, return, redirect, echo or close");
 }
 
 /* Without a route, the server's own steps are one. */
 static void
-build_only_route(struct build *b, struct server_build *sb, const struct step_list *own, struct route *route)
+build_only_route(
+    struct build *b, struct server_build *sb, const struct step_list *own, struct route *route)
 {
 	const struct step_list none = { 0 };
 
@@ -341,19 +361,21 @@ stands_behind(const struct statement *s, const struct statement *first)
 	return first == s;
 }
 
-/* A step that stands below a route would run before it all the same: nothing should look otherwise. */
+/* A step below a route would run before it all the same: nothing should look otherwise. */
 static void
 check_order(struct build *b, const struct server_build *sb)
 {
 	const struct filled *steps = sb->block->steps.items, *routes = sb->block->routes.items;
 	size_t count = sb->block->steps.n;
 
-	if (sb->block->routes.n == 0 || count == 0 || !stands_behind(steps[count - 1].statement, routes[0].statement))
+	if (sb->block->routes.n == 0 || count == 0 ||
+	    !stands_behind(steps[count - 1].statement, routes[0].statement))
 		return;
 	for (size_t i = 0; i < count; i++)
 		if (stands_behind(steps[i].statement, routes[0].statement)) {
 			diag_error(b->diag, steps[i].statement->span,
-			    "a server's own steps run before every route's: write this above the first route");
+			    "a server's own steps run before every route's: write this above the "
+			    "first route");
 			diag_note(b->diag, routes[0].statement->span, "the first route is here");
 			return;
 		}
@@ -365,7 +387,8 @@ build_routes(struct build *b, struct server_build *sb, const struct step_list *o
 	struct filled *items = sb->block->routes.items;
 	size_t count = sb->block->routes.n;
 	struct server *server = sb->server;
-	struct route *routes = arena_array(&b->snapshot->arena, MAX_OF(count, (size_t)1), sizeof(*routes));
+	struct route *routes =
+	    arena_array(&b->snapshot->arena, MAX_OF(count, (size_t)1), sizeof(*routes));
 	size_t errors = b->diag->errors;
 
 	server->routes = routes;
@@ -385,11 +408,14 @@ build_routes(struct build *b, struct server_build *sb, const struct step_list *o
 /* ------------------------------------------------------------------ errors */
 
 static void
-report_overlap(struct build *b, const struct error_block *blocks, const struct span *spans, size_t count)
+report_overlap(
+    struct build *b, const struct error_block *blocks, const struct span *spans, size_t count)
 {
 	for (size_t i = 0; i + 1 < count; i++)
-		if (blocks[i].first <= blocks[count - 1].last && blocks[count - 1].first <= blocks[i].last) {
-			diag_error(b->diag, spans[count - 1], "status %u is served by another error block",
+		if (blocks[i].first <= blocks[count - 1].last &&
+		    blocks[count - 1].first <= blocks[i].last) {
+			diag_error(b->diag, spans[count - 1],
+			    "status %u is served by another error block",
 			    MAX_OF(blocks[i].first, blocks[count - 1].first));
 			diag_note(b->diag, spans[i], "the other is here");
 			return;
@@ -420,7 +446,8 @@ build_errors(struct build *b, struct server_build *sb)
 		for (size_t j = 0; j < line->statuses.n && !items[i].broken; j++) {
 			*ARENA_PUSH(&b->snapshot->arena, blocks, count, room) =
 			    (struct error_block){ ranges[j].first, ranges[j].last, steps };
-			*ARENA_PUSH(&b->work, spans, span_count, span_room) = items[i].statement->span;
+			*ARENA_PUSH(&b->work, spans, span_count, span_room) =
+			    items[i].statement->span;
 			report_overlap(b, blocks, spans, count);
 		}
 	}
@@ -443,7 +470,8 @@ build_server(struct build *b, struct server_build *sb)
 	check_order(b, sb);
 	read_steps(b, &block->steps, NULL, &own);
 	if (block->routes.n == 0 && block->steps.n == 0 && b->clean) {
-		diag_error(b->diag, sb->span, "this server does nothing: it has neither routes nor steps");
+		diag_error(
+		    b->diag, sb->span, "this server does nothing: it has neither routes nor steps");
 		return;
 	}
 	join_neighbours(b, &own);

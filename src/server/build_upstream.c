@@ -19,7 +19,8 @@ static bool
 read_peer(struct build *b, const struct upstream_server *from, struct peer *p)
 {
 	if (from->to.any) {
-		diag_error(b->diag, from->to.span, "\"%.*s\" says no host to connect to; write 127.0.0.1:%u",
+		diag_error(b->diag, from->to.span,
+		    "\"%.*s\" says no host to connect to; write 127.0.0.1:%u",
 		    SLICE_ARG(diag_word(from->to.text)), from->to.port);
 		return false;
 	}
@@ -35,9 +36,11 @@ read_peer(struct build *b, const struct upstream_server *from, struct peer *p)
 }
 
 static void
-report_double_peer(struct build *b, const struct upstream_server *one, const struct upstream_server *first)
+report_double_peer(
+    struct build *b, const struct upstream_server *one, const struct upstream_server *first)
 {
-	diag_error(b->diag, one->to.span, "\"%.*s\" is in this upstream already; to give it more, write weight=2",
+	diag_error(b->diag, one->to.span,
+	    "\"%.*s\" is in this upstream already; to give it more, write weight=2",
 	    SLICE_ARG(diag_word(one->to.text)));
 	diag_note(b->diag, first->to.span, "the first is here");
 }
@@ -69,7 +72,8 @@ check_peers(struct build *b, const struct upstream *u, const struct name *name)
 	for (size_t i = 0; i < u->peer_count; i++)
 		up += !u->peers[i].down;
 	if (u->peer_count != 0 && up == 0)
-		diag_warning(b->diag, name->span, "every server of upstream \"%.*s\" is down", SLICE_ARG(diag_word(name->text)));
+		diag_warning(b->diag, name->span, "every server of upstream \"%.*s\" is down",
+		    SLICE_ARG(diag_word(name->text)));
 }
 
 static void
@@ -80,12 +84,13 @@ build_peers(struct build *b, struct upstream *u, const struct named_upstream *na
 	struct map seen;
 
 	if (count == 0) {
-		diag_error(b->diag, named->name.span, "upstream \"%.*s\" has no server", SLICE_ARG(diag_word(named->name.text)));
+		diag_error(b->diag, named->name.span, "upstream \"%.*s\" has no server",
+		    SLICE_ARG(diag_word(named->name.text)));
 		return;
 	}
 	if (count > UPSTREAM_PEERS_MAX) {
-		diag_error(b->diag, items[UPSTREAM_PEERS_MAX].statement->span, "an upstream has at most %d servers",
-		    UPSTREAM_PEERS_MAX);
+		diag_error(b->diag, items[UPSTREAM_PEERS_MAX].statement->span,
+		    "an upstream has at most %d servers", UPSTREAM_PEERS_MAX);
 		return;
 	}
 	map_init(&seen, &b->work, false);
@@ -106,7 +111,8 @@ build_named(struct build *b, const struct named_upstream *named)
 	u->name = arena_slice(&b->snapshot->arena, named->name.text);
 	u->span = named->name.span;
 	if (first != NULL) {
-		diag_error(b->diag, u->span, "there are two upstreams \"%.*s\"", SLICE_ARG(diag_word(u->name)));
+		diag_error(b->diag, u->span, "there are two upstreams \"%.*s\"",
+		    SLICE_ARG(diag_word(u->name)));
 		diag_note(b->diag, first->span, "the first is here");
 		return;
 	}
@@ -151,7 +157,8 @@ build_upstream(struct build *b, struct slice name, struct span at, bool quiet)
 	const char *closest = diag_closest(name, upstream_name, b, count);
 
 	diag_error(b->diag, at, "there is no upstream \"%.*s\"%s%s%s", SLICE_ARG(diag_word(name)),
-	    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
+	    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "",
+	    closest != NULL ? "\"?" : "");
 	return NULL;
 }
 
@@ -204,12 +211,14 @@ build_upstream_of(struct build *b, const struct endpoint *to)
 static void
 name_shared(struct shared_key *key, struct slice upstream, struct slice peer)
 {
-	int n = snprintf(key->name, sizeof(key->name), SLICE_FORMAT "/" SLICE_FORMAT, SLICE_ARG(upstream), SLICE_ARG(peer));
+	int n = snprintf(key->name, sizeof(key->name), SLICE_FORMAT "/" SLICE_FORMAT,
+	    SLICE_ARG(upstream), SLICE_ARG(peer));
 
 	if (n >= 0 && (size_t)n < sizeof(key->name))
 		return;
 
-	uint64_t mark = fingerprint_add(fingerprint_add(FINGERPRINT_START, upstream.at, upstream.n), "/", 1);
+	uint64_t mark =
+	    fingerprint_add(fingerprint_add(FINGERPRINT_START, upstream.at, upstream.n), "/", 1);
 
 	mark = fingerprint_add(mark, peer.at, peer.n);
 	snprintf(key->name + sizeof(key->name) - 18, 18, "~%016llx", (unsigned long long)mark);
@@ -234,7 +243,8 @@ build_upstreams_end(struct build *b)
 			struct shared_key *key = &s->shared[s->shared_count];
 			char text[ADDR_TEXT];
 
-			*key = (struct shared_key){ .kind = SHARED_PEER, .size = sizeof(struct peer_shared) };
+			*key = (struct shared_key){ .kind = SHARED_PEER,
+				.size = sizeof(struct peer_shared) };
 			name_shared(key, s->upstreams[i]->name, addr_print(&p->addr, text));
 			p->shared = (uint32_t)s->shared_count++;
 		}

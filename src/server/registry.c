@@ -45,7 +45,8 @@ static const struct table route_tables[] = {
 };
 
 static const struct argument route_arguments[] = {
-	{ "PATTERN", &type_raw, offsetof(struct route_line, pattern), .flags = ARGUMENT_MANY | ARGUMENT_OPTIONAL },
+	{ "PATTERN", &type_raw, offsetof(struct route_line, pattern),
+	    .flags = ARGUMENT_MANY | ARGUMENT_OPTIONAL },
 	{ 0 },
 };
 
@@ -63,9 +64,12 @@ static const struct argument error_arguments[] = {
 
 static const struct argument listen_arguments[] = {
 	{ .name = "ADDRESS", .type = &type_address, .offset = offsetof(struct listen_line, to) },
-	{ "default_server", &type_flag, offsetof(struct listen_line, default_server), .flags = ARGUMENT_OPTION },
-	{ "proxy_protocol", &type_flag, offsetof(struct listen_line, proxy_protocol), .flags = ARGUMENT_OPTION },
-	{ "backlog", &type_integer, offsetof(struct listen_line, backlog), .flags = ARGUMENT_OPTION, .min = 1, .max = 65535 },
+	{ "default_server", &type_flag, offsetof(struct listen_line, default_server),
+	    .flags = ARGUMENT_OPTION },
+	{ "proxy_protocol", &type_flag, offsetof(struct listen_line, proxy_protocol),
+	    .flags = ARGUMENT_OPTION },
+	{ "backlog", &type_integer, offsetof(struct listen_line, backlog),
+	    .flags = ARGUMENT_OPTION, .min = 1, .max = 65535 },
 	{ "mode", &type_octal, offsetof(struct listen_line, mode), .flags = ARGUMENT_OPTION },
 	{ 0 },
 };
@@ -94,21 +98,31 @@ static const struct argument protocol_arguments[] = {
 
 static const struct directive server_rows[] = {
 	{ "listen", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS, .arguments = listen_arguments,
-	    .offset = offsetof(struct server_block, listens), .size = sizeof(struct listen_line), .check = listen_check,
-	    .help = "Where clients come in: 80 (IPv6 and IPv4), 10.0.0.1:80, [::1]:80, unix:PATH." },
-	{ "server_name", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS, .arguments = server_name_arguments,
-	    .offset = offsetof(struct server_block, name_lines), .size = sizeof(struct server_name_line),
+	    .offset = offsetof(struct server_block, listens), .size = sizeof(struct listen_line),
+	    .check = listen_check,
+	    .help = "Where clients come in: 80 (IPv6 and IPv4), 10.0.0.1:80, [::1]:80, "
+	    "unix:PATH." },
+	{ "server_name", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS,
+	    .arguments = server_name_arguments,
+	    .offset = offsetof(struct server_block, name_lines),
+	    .size = sizeof(struct server_name_line),
 	    .help = "The hosts this server answers for: example.com, *.example.com." },
-	{ "protocol", DIRECTIVE_SETTING, .flags = DIRECTIVE_LISTENER, .arguments = protocol_arguments,
+	{ "protocol", DIRECTIVE_SETTING, .flags = DIRECTIVE_LISTENER,
+	    .arguments = protocol_arguments,
 	    .offset = offsetof(struct server_block, protocol), .otherwise = "http",
 	    .help = "What its clients speak." },
-	{ "route", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS | DIRECTIVE_WHEN, .arguments = route_arguments,
-	    .offset = offsetof(struct server_block, routes), .size = sizeof(struct route_line), .inside = route_tables,
+	{ "route", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS | DIRECTIVE_WHEN,
+	    .arguments = route_arguments,
+	    .offset = offsetof(struct server_block, routes), .size = sizeof(struct route_line),
+	    .inside = route_tables,
 	    .inherit_from = offsetof(struct server_block, settings.common),
-	    .inherit_to = offsetof(struct route_line, settings), .inherit_size = sizeof(struct settings),
-	    .help = "Steps for some of the questions: PATH (and what is below it), PATH* (what begins so), = PATH (exactly), ~ REGEX." },
+	    .inherit_to = offsetof(struct route_line, settings),
+	    .inherit_size = sizeof(struct settings),
+	    .help = "Steps for some of the questions: PATH (and what is below it), PATH* (what "
+	    "begins so), = PATH (exactly), ~ REGEX." },
 	{ "error", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = error_arguments,
-	    .offset = offsetof(struct server_block, errors), .size = sizeof(struct error_line), .inside = error_tables,
+	    .offset = offsetof(struct server_block, errors), .size = sizeof(struct error_line),
+	    .inside = error_tables,
 	    .help = "Steps that answer in place of a failure with one of these statuses." },
 	{ 0 },
 };
@@ -131,7 +145,8 @@ read_workers(struct reading *r, const struct value *v, const struct argument *a,
 	}
 	if (v->raw.n != 0 && ascii_is_digit(v->raw.at[0]))
 		return type_integer.read(r, v, a, out);
-	diag_error(r->diag, v->span, "\"%.*s\" is not auto or a number", SLICE_ARG(diag_word(v->raw)));
+	diag_error(r->diag, v->span, "\"%.*s\" is not auto or a number",
+	    SLICE_ARG(diag_word(v->raw)));
 	return false;
 }
 
@@ -164,7 +179,8 @@ static const struct argument flag_arguments[] = {
 };
 
 static const struct argument error_log_arguments[] = {
-	{ .name = "PATH|stderr", .type = &type_string, .offset = offsetof(struct main_block, error_path) },
+	{ .name = "PATH|stderr", .type = &type_string,
+	    .offset = offsetof(struct main_block, error_path) },
 	{ "LEVEL", &type_word, offsetof(struct main_block, error_level), .flags = ARGUMENT_OPTIONAL,
 	    .words = log_level_names, .otherwise = "notice" },
 	{ 0 },
@@ -194,31 +210,42 @@ static const struct table upstream_tables[] = {
 
 static const struct directive main_rows[] = {
 	{ "user", DIRECTIVE_SETTING, .arguments = user_arguments,
-	    .help = "Who the workers are, when the start is by root: a user, and a group if it is not the user's own." },
-	{ "workers", DIRECTIVE_SETTING, .arguments = workers_arguments, .offset = offsetof(struct main_block, workers),
+	    .help = "Who the workers are, when the start is by root: a user, and a group if it is "
+	    "not the user's own." },
+	{ "workers", DIRECTIVE_SETTING, .arguments = workers_arguments,
+	    .offset = offsetof(struct main_block, workers),
 	    .otherwise = "auto", .help = "How many processes serve; auto is one a CPU." },
 	{ "connections", DIRECTIVE_SETTING, .arguments = connections_arguments,
 	    .offset = offsetof(struct main_block, connections_max), .otherwise = "8192",
 	    .help = "How many clients a worker serves at once; more of them wait to be accepted." },
-	{ "daemon", DIRECTIVE_SETTING, .arguments = flag_arguments, .offset = offsetof(struct main_block, daemon),
-	    .otherwise = "off", .help = "Whether the start returns to the shell and leaves the server in the background." },
-	{ "pid", DIRECTIVE_SETTING, .arguments = path_arguments, .offset = offsetof(struct main_block, pid_path),
+	{ "daemon", DIRECTIVE_SETTING, .arguments = flag_arguments,
+	    .offset = offsetof(struct main_block, daemon),
+	    .otherwise = "off",
+	    .help = "Whether the start returns to the shell and leaves the server in the "
+	    "background." },
+	{ "pid", DIRECTIVE_SETTING, .arguments = path_arguments,
+	    .offset = offsetof(struct main_block, pid_path),
 	    .help = "The file that names the running master, which `server -s` needs." },
 	{ "error_log", DIRECTIVE_SETTING, .arguments = error_log_arguments, .otherwise = "stderr",
 	    .help = "Where the server says what went wrong, and from which level on." },
 	{ "include", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS, .arguments = path_arguments,
-	    .help = "Stands for what is in that file, or in all files of a pattern; in any block." },
-	{ "defaults", DIRECTIVE_BLOCK, .offset = offsetof(struct main_block, defaults), .inside = defaults_tables,
+	    .help = "Stands for what is in that file, or in all files of a pattern; in any "
+	    "block." },
+	{ "defaults", DIRECTIVE_BLOCK, .offset = offsetof(struct main_block, defaults),
+	    .inside = defaults_tables,
 	    .help = "Settings that every server starts with." },
 	{ "map", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = map_arguments,
-	    .offset = offsetof(struct main_block, maps), .size = sizeof(struct map_block), .inside = map_tables,
+	    .offset = offsetof(struct main_block, maps), .size = sizeof(struct map_block),
+	    .inside = map_tables,
 	    .help = "A field map.NAME whose value follows from that of another field." },
 	{ "upstream", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = upstream_arguments,
 	    .offset = offsetof(struct main_block, upstreams), .size = sizeof(struct named_upstream),
 	    .inside = upstream_tables, .help = "A group of backends under one name." },
 	{ "server", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = server_arguments,
-	    .offset = offsetof(struct main_block, servers), .size = sizeof(struct server_block), .inside = server_tables,
-	    .inherit_from = offsetof(struct main_block, defaults), .inherit_to = offsetof(struct server_block, settings),
+	    .offset = offsetof(struct main_block, servers), .size = sizeof(struct server_block),
+	    .inside = server_tables,
+	    .inherit_from = offsetof(struct main_block, defaults),
+	    .inherit_to = offsetof(struct server_block, settings),
 	    .inherit_size = sizeof(struct server_settings),
 	    .help = "Where clients come in, and what is done for them." },
 	{ 0 },

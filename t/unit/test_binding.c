@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * server/binding: numbers that stay, groups of one size, no second server on
+ * an address, and no file left (or taken) that is not ours.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "io/socket.h"
+#include "server/binding.h"
+
+enum { GROUP = 3 };
+
+static struct binding_table table;
+static char directory[] = "/tmp/binding.XXXXXX";
+static char path[64];
+
+static int
+open_table(void **state)
+{
+	binding_init(&table, GROUP);
+	strcpy(directory + sizeof(directory) - 7, "XXXXXX");
+	if (mkdtemp(directory) == NULL)
+		return -1;
+	snprintf(path, sizeof(path), "%s/s", directory);
+	return 0;
+}
+
+static int
+close_table(void **state)
+{
+	binding_close(&table, true);
+	unlink(path);
+	return rmdir(directory);
+}
+
+static struct bundle_listener
+listener(const char *text, uint16_t number)
+{
+	struct bundle_listener l = { .binding = number, .transport = ENDPOINT_TCP };
+
+	assert_true(addr_parse(slice_of(text), &l.addr));
+	if (addr_is_unix(&l.addr))
+		l.transport = ENDPOINT_UNIX;
+	return l;
+}
+
+static struct bundle_listener
+unix_listener(uint16_t number)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "unix:%s", path);
+	return listener(text, number);
+}
+
+/* A port that nobody has; what it returns is released, so another might take it: tests retry nothing and accept that. */
+static struct bundle_listener
+tcp_listener(uint16_t number)
+{
+	struct bundle_listener l = listener("127.0.0.1:0", number);
+	int fd = socket_listen(&l.addr, &(struct socket_options){ .backlog = 1 });
+
+	assert_true(fd >= 0);
+	assert_true(socket_local(fd, &l.addr));
+	close(fd);
+	return l;
+}
+
+static void
+opens_a_group(void **state)
+{
+	struct bundle_listener l = tcp_listener(5);
+
+	assert_true(binding_open(&table, &l, SLICE("the text")));
+	const struct bound *b = binding_find(&table, ENDPOINT_TCP, &l.addr);
+	assert_non_null(b);
+	assert_int_equal(b->number, 5);
+	assert_string_equal(b->text, "the text");
+	assert_int_equal(b->fd_count, GROUP);
+	for (size_t i = 0; i < GROUP; i++) {
+		struct addr a;
+
+		assert_true(socket_local(b->fds[i], &a));
+		assert_true(addr_equal(&a, &l.addr));
+	}
+	assert_null(binding_find(&table, ENDPOINT_UDP, &l.addr));
+}
+
+static void
+numbers_stay(void **state)
+{
+	struct bundle_listener first = tcp_listener(1), other = listener("127.0.0.2:1", 0);
+	uint32_t next = table.next;
+
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &first.addr), 1);
+	assert_true(binding_open(&table, &first, SLICE("first")));
+	assert_int_equal(table.next, 2);
+	next = table.next;
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &first.addr), 1);
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &other.addr), 2);
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_UDP, &other.addr), 3);
+	next = BINDINGS_MAX;
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &other.addr), BINDINGS_MAX);
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &other.addr), BINDING_NONE);
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &first.addr), 1);
+}
+
+/* With SO_REUSEPORT on both sides the kernel alone would say nothing. */
+static void
+second_server_is_refused(void **state)
+{
+	struct bundle_listener l = tcp_listener(1);
+	int fd = socket_listen(&l.addr, &(struct socket_options){ .backlog = 1, .reuse_port = true });
+
+	assert_true(fd >= 0);
+	assert_false(binding_open(&table, &l, SLICE("taken")));
+	assert_int_equal(errno, EADDRINUSE);
+	assert_int_equal(table.count, 0);
+	close(fd);
+	assert_true(binding_open(&table, &l, SLICE("free")));
+}
+
+static void
+families_share_a_port(void **state)
+{
+	struct bundle_listener v4 = tcp_listener(1), any = listener("0.0.0.0:1", 2);
+
+	addr_set_port(&any.addr, addr_port(&v4.addr));
+	assert_true(binding_open(&table, &v4, SLICE("one")));
+	assert_true(binding_open(&table, &any, SLICE("all")));
+}
+
+static void
+unix_socket_is_one_and_goes(void **state)
+{
+	struct bundle_listener l = unix_listener(1);
+	struct stat file;
+
+	l.mode = 0600;
+	assert_true(binding_open(&table, &l, SLICE("unix")));
+	assert_int_equal(table.all[0].fd_count, 1);
+	assert_int_equal(stat(path, &file), 0);
+	assert_int_equal(file.st_mode & 0777, 0600);
+	binding_close(&table, true);
+	assert_int_equal(stat(path, &file), -1);
+}
+
+static void
+children_leave_the_file(void **state)
+{
+	struct bundle_listener l = unix_listener(1);
+
+	assert_true(binding_open(&table, &l, SLICE("unix")));
+	binding_close(&table, false);
+	assert_int_equal(access(path, F_OK), 0);
+}
+
+static void
+foreign_files_stay(void **state)
+{
+	struct bundle_listener l = unix_listener(1);
+
+	/* Not a socket: neither replaced nor removed. */
+	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	close(fd);
+	assert_false(binding_open(&table, &l, SLICE("unix")));
+	assert_int_equal(access(path, F_OK), 0);
+	unlink(path);
+
+	/* Somebody put another in its place meanwhile. */
+	assert_true(binding_open(&table, &l, SLICE("unix")));
+	unlink(path);
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	close(fd);
+	binding_close(&table, true);
+	assert_int_equal(access(path, F_OK), 0);
+}
+
+static void
+stale_socket_is_replaced_a_living_one_is_not(void **state)
+{
+	struct bundle_listener l = unix_listener(1);
+	int fd = socket_listen(&l.addr, &(struct socket_options){ .backlog = 8 });
+
+	assert_true(fd >= 0);
+	assert_false(binding_open(&table, &l, SLICE("unix")));
+	assert_int_equal(errno, EADDRINUSE);
+	close(fd);
+	assert_true(binding_open(&table, &l, SLICE("unix")));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(opens_a_group, open_table, close_table),
+		cmocka_unit_test_setup_teardown(numbers_stay, open_table, close_table),
+		cmocka_unit_test_setup_teardown(second_server_is_refused, open_table, close_table),
+		cmocka_unit_test_setup_teardown(families_share_a_port, open_table, close_table),
+		cmocka_unit_test_setup_teardown(unix_socket_is_one_and_goes, open_table, close_table),
+		cmocka_unit_test_setup_teardown(children_leave_the_file, open_table, close_table),
+		cmocka_unit_test_setup_teardown(foreign_files_stay, open_table, close_table),
+		cmocka_unit_test_setup_teardown(stale_socket_is_replaced_a_living_one_is_not, open_table, close_table),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

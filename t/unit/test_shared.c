@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * server/shared: an equal key is the same memory, also for a fork; what the
+ * region does not hold is not given.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "server/shared.h"
+
+static struct shared region;
+
+static int
+open_region(void **state)
+{
+	return shared_open(&region, 1024) ? 0 : -1;
+}
+
+static int
+close_region(void **state)
+{
+	shared_close(&region);
+	shared_close(&region);
+	return 0;
+}
+
+static struct shared_key
+key(uint32_t kind, uint32_t size, const char *name)
+{
+	struct shared_key k = { .kind = kind, .size = size };
+
+	snprintf(k.name, sizeof(k.name), "%s", name);
+	return k;
+}
+
+static uint64_t
+take(uint32_t kind, uint32_t size, const char *name)
+{
+	struct shared_key k = key(kind, size, name);
+	uint64_t offset = UINT64_MAX;
+
+	assert_true(shared_take(&region, &k, &offset));
+	return offset;
+}
+
+static void
+equal_keys_are_one(void **state)
+{
+	uint64_t first = take(SHARED_PEER, 48, "a");
+
+	assert_int_equal(take(SHARED_PEER, 48, "a"), first);
+	assert_int_not_equal(take(SHARED_PEER, 48, "b"), first);
+	assert_int_not_equal(take(SHARED_LIMIT, 48, "a"), first);
+	assert_int_not_equal(take(SHARED_PEER, 64, "a"), first);
+	assert_int_equal(take(SHARED_PEER, 48, "a"), first);
+	assert_int_equal(region.used, 4 * SHARED_ALIGN);
+}
+
+static void
+bytes_behind_the_name_do_not_count(void **state)
+{
+	struct shared_key k = key(SHARED_PEER, 48, "a");
+	uint64_t offset;
+
+	memset(k.name + 2, 'x', SHARED_NAME - 2);
+	assert_true(shared_take(&region, &k, &offset));
+	assert_int_equal(take(SHARED_PEER, 48, "a"), offset);
+	memset(k.name, 'y', SHARED_NAME);
+	assert_true(shared_take(&region, &k, &offset));
+}
+
+static void
+objects_are_apart_and_zero(void **state)
+{
+	uint64_t a = take(SHARED_PEER, 65, "a"), b = take(SHARED_PEER, 1, "b");
+	unsigned char *at = shared_at(&region, a, 65);
+
+	assert_int_equal(a % SHARED_ALIGN, 0);
+	assert_int_equal(b, a + 2 * SHARED_ALIGN);
+	for (int i = 0; i < 65; i++)
+		assert_int_equal(at[i], 0);
+	memset(at, 0xff, 65);
+	assert_int_equal(*(unsigned char *)shared_at(&region, b, 1), 0);
+}
+
+static void
+full_is_refused(void **state)
+{
+	struct shared_key k = key(SHARED_PEER, 1024, "all"), one = key(SHARED_PEER, 1, "one"),
+	    none = key(SHARED_PEER, 0, "none"), much = key(SHARED_PEER, UINT32_MAX, "much");
+	uint64_t offset;
+
+	assert_false(shared_take(&region, &none, &offset));
+	assert_false(shared_take(&region, &much, &offset));
+	assert_true(shared_take(&region, &k, &offset));
+	assert_false(shared_take(&region, &one, &offset));
+	assert_true(shared_take(&region, &k, &offset));
+}
+
+static void
+places_outside_are_none(void **state)
+{
+	assert_non_null(shared_at(&region, 0, 1024));
+	assert_null(shared_at(&region, 0, 1025));
+	assert_null(shared_at(&region, 64, 1024));
+	assert_null(shared_at(&region, 1, 1));
+	assert_null(shared_at(&region, 1024, 1));
+	assert_null(shared_at(&region, UINT64_MAX - 63, 128));
+	assert_non_null(shared_at(&region, 960, 64));
+}
+
+/* A child foretells the offset, and writes where the parent reads. */
+static void
+fork_agrees(void **state)
+{
+	take(SHARED_PEER, 48, "before");
+	pid_t pid = fork();
+	if (pid == 0) {
+		uint64_t offset = take(SHARED_PEER, 8, "after");
+
+		*(uint64_t *)shared_at(&region, offset, 8) = offset + 1;
+		_exit(0);
+	}
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	uint64_t offset = take(SHARED_PEER, 8, "after");
+	assert_int_equal(*(uint64_t *)shared_at(&region, offset, 8), offset + 1);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(equal_keys_are_one, open_region, close_region),
+		cmocka_unit_test_setup_teardown(bytes_behind_the_name_do_not_count, open_region, close_region),
+		cmocka_unit_test_setup_teardown(objects_are_apart_and_zero, open_region, close_region),
+		cmocka_unit_test_setup_teardown(full_is_refused, open_region, close_region),
+		cmocka_unit_test_setup_teardown(places_outside_are_none, open_region, close_region),
+		cmocka_unit_test_setup_teardown(fork_agrees, open_region, close_region),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
