@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -302,6 +303,9 @@ go(struct worker *w)
 	}
 	s->generation = w->generation;
 	engine_adopt(&w->engine, s);
+#ifdef __GLIBC__
+	malloc_trim(0);         /* the tree of the configuration was large, and is gone */
+#endif
 	accept_given(w);
 	w->start->mine->generation = w->generation;
 	channel_say(&w->channel, CHANNEL_READY, w->generation);
