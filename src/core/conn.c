@@ -289,9 +289,10 @@ conn_write_late(struct conn *c)
 	struct exchange *ex = c->exchange;
 
 	if (c->side == SIDE_CLIENT) {
-		engine_count(&c->engine->shared->reasons[REASON_WRITE_TIMEOUT], 1);
 		if (ex != NULL)
 			exchange_client_failed(ex, REASON_WRITE_TIMEOUT);
+		else
+			engine_count(&c->engine->shared->reasons[REASON_WRITE_TIMEOUT], 1);
 	} else if (ex != NULL) {
 		exchange_peer_failed(ex, REASON_PEER_WRITE_TIMEOUT);
 	}

@@ -369,7 +369,7 @@ end_expect_start_at(struct end *e, const char *text, const char *file, int line)
 static inline bool
 end_has(const struct end *e, const char *text)
 {
-	return slice_find_text(end_got(e), slice_of(text)) < e->n;
+	return slice_find_slice(end_got(e), slice_of(text)) < e->n;
 }
 
 /* ------------------------------------------------------------------ peers */

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What is shipped works as it is: each file of conf.d is checked and asked."""
+import os
+import re
+import shutil
+
+import flow
+
+CONF_D = os.path.join(flow.SOURCE, "conf.d")
+
+
+class Shipped(flow.Case):
+    def start(self):
+        """conf.d as it is, but for its ports and the socket's path."""
+        d = self.directory()
+        names = {}
+        s = flow.Server("", start=False, d=d)
+        self.addCleanup(s.stop)
+
+        def port(m):
+            names.setdefault(m.group(2), s.ports.take())
+            return m.group(1) + str(names[m.group(2)])
+
+        shutil.copytree(CONF_D, d + "/conf.d")
+        listens = []
+        for name in sorted(os.listdir(d + "/conf.d")):
+            if not name.endswith(".conf"):
+                continue
+            path = d + "/conf.d/" + name
+            with open(path) as f:
+                text = f.read()
+            text = re.sub(r"(\b(?:listen|proxy|server)\s+(?:[\d.]+:)?)(80\d\d)\b", port, text)
+            text = text.replace("unix:/tmp/", "unix:" + d + "/")
+            with open(path, "w") as f:
+                f.write(text)
+            listens += [flow.Server.parse_address(a) for a in re.findall(r"^[^#\n]*?\blisten\s+([^\s;]+)", text, re.M)]
+        s.path = d + "/conf.d"
+        s.listens = listens
+        s.names.update({"p" + k: v for k, v in names.items()})
+        s.start()
+        return s
+
+    def test_check(self):
+        status, _, err = flow.run("-t", "-q", "-c", CONF_D)
+        self.assertEqual((status, err), (0, ""))
+        for name in sorted(os.listdir(CONF_D)):
+            if name.endswith(".conf"):
+                with self.subTest(name):
+                    self.assertEqual(flow.run("-t", "-q", "-c", os.path.join(CONF_D, name)), (0, "", ""))
+
+    def test_site(self):
+        s = self.start()
+        for name in ("p8080", "p8081"):
+            a = s.get("/", name=name)
+            self.assertEqual(a.status, 200)
+            self.assertIn("millrace", a.text)
+            self.assertTrue(a["Content-Type"].startswith("text/html"))
+            self.assertRegex(a["Via"], "^1.1 ")
+        self.assertIn("127.0.0.1", s.get("/hello?you", name="p8080").text)
+        self.assertEqual(s.get("/nowhere", name="p8080").status, 404)
+
+    def test_every_file_is_an_example(self):
+        for name in os.listdir(CONF_D):
+            with open(os.path.join(CONF_D, name)) as f:
+                text = f.read()
+            self.assertTrue(text.startswith("# "), name)
+            self.assertGreater(sum("#" in line for line in text.splitlines()), 3, name + " explains nothing")
+
+
+if __name__ == "__main__":
+    flow.main()

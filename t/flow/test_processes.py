@@ -1,0 +1,559 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Master and workers, end to end: signals, crashes, hangs, the pid file, logs.
+
+SERVER names the program. Loopback only; each server runs on a port and in a
+directory of its own, and only what a test started is ever signalled.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+SERVER = os.path.abspath(os.environ.get("SERVER", "./server"))
+WORKERS = 2
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def until(what, seconds=5.0, step=0.02):
+    """The first true value of what(), or the last false one."""
+    end = time.monotonic() + seconds
+    while True:
+        value = what()
+        if value or time.monotonic() > end:
+            return value
+        time.sleep(step)
+
+
+def stat_of(pid):
+    """(parent, state) of a living process, or None."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+        return int(fields[1]), fields[0]
+    except (OSError, IndexError):
+        return None
+
+
+def children(pid):
+    found = []
+    for name in os.listdir("/proc"):
+        about = stat_of(name) if name.isdigit() else None
+        if about and about[0] == pid:
+            found.append(int(name))
+    return sorted(found)
+
+
+def status_value(pid, key):
+    with open(f"/proc/{pid}/status") as f:
+        for line in f:
+            if line.startswith(key + ":"):
+                return line.split()[1:]
+    return None
+
+
+class Slow(threading.Thread):
+    """A backend that answers each request when it is told to."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.asked, self.go = threading.Event(), threading.Event()
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                one, _ = self.listener.accept()
+                threading.Thread(target=self.answer, args=(one,), daemon=True).start()
+
+    def answer(self, one):
+        with one, contextlib.suppress(OSError):
+            one.recv(65536)
+            self.asked.set()
+            self.go.wait(20)
+            one.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nslow\n")
+
+    def close(self):
+        self.go.set()
+        self.listener.close()
+
+
+class Server:
+    def __init__(self, test, settings="", wrap=(), more=""):
+        self.directory = tempfile.mkdtemp(prefix="processes.")
+        os.chmod(self.directory, 0o755)
+        test.addCleanup(shutil.rmtree, self.directory, True)
+        self.port = free_port()
+        self.config = self.path("server.conf")
+        self.wrap = list(wrap)
+        with open(self.config, "w") as f:
+            f.write(f"""
+workers {WORKERS};
+connections 100;
+pid server.pid;
+error_log error.log info;
+{settings}
+server web {{
+    listen 127.0.0.1:{self.port};
+    listen unix:{self.path("web.sock")};
+    access_log access.log;
+    route = /hello {{ return 200 hello; }}
+    {more}
+}}
+""")
+        self.process = None
+        test.addCleanup(self.end)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def run(self, *arguments):
+        return subprocess.run([SERVER, "-c", self.config, *arguments], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20)
+
+    def start(self):
+        with open(self.path("output"), "w") as output:
+            self.process = subprocess.Popen([*self.wrap, SERVER, "-c", self.config],
+                                            stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        if not until(lambda: "serving:" in self.log() or self.process.poll() is not None, 15) or \
+                self.process.poll() is not None:
+            raise AssertionError("the server did not start: " + self.read("output") + self.log())
+        return self
+
+    def end(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def read(self, name):
+        try:
+            with open(self.path(name), errors="replace") as f:
+                return f.read()
+        except OSError:
+            return ""
+
+    def log(self):
+        return self.read("error.log")
+
+    def workers(self):
+        return children(self.process.pid)
+
+    def connect(self, timeout=8):
+        s = socket.create_connection(("127.0.0.1", self.port), timeout)
+        s.settimeout(timeout)
+        return s
+
+    def ask(self, path="/hello", timeout=8, unix=False):
+        """The answer's bytes, read to the end."""
+        if unix:
+            s = socket.socket(socket.AF_UNIX)
+            s.settimeout(timeout)
+            s.connect(self.path("web.sock"))
+        else:
+            s = self.connect(timeout)
+        with s:
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            return read_all(s)
+
+
+def read_all(s):
+    answer = b""
+    while True:
+        piece = s.recv(65536)
+        if not piece:
+            return answer
+        answer += piece
+
+
+class Processes(unittest.TestCase):
+    def assert_served(self, server, count=24):
+        for i in range(count):
+            self.assertTrue(server.ask(unix=i % 4 == 0).endswith(b"hello"), "connection %d" % i)
+
+    def assert_clean_end(self, server, status=0):
+        self.assertEqual(server.process.wait(10), status, server.log())
+        self.assertFalse(os.path.exists(server.path("server.pid")))
+        self.assertFalse(os.path.exists(server.path("web.sock")))
+        self.assertNotIn("Sanitizer", server.read("output"))
+        self.assertNotIn("ended with status", server.log())
+
+    # ------------------------------------------------------------ the start
+
+    def test_start_and_stop(self):
+        server = Server(self).start()
+        self.assertEqual(server.read("server.pid"), f"{server.process.pid}\n")
+        self.assertEqual(len(server.workers()), WORKERS)
+        self.assert_served(server)
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        self.assert_clean_end(server)
+        self.assertLess(time.monotonic() - began, 5)
+        with self.assertRaises(OSError):
+            server.connect()
+
+    def test_interrupt_stops(self):
+        server = Server(self).start()
+        server.signal(signal.SIGINT)
+        self.assert_clean_end(server)
+
+    def test_second_master_is_refused(self):
+        server = Server(self).start()
+        second = server.run()
+        self.assertEqual(second.returncode, 1)
+        self.assertEqual(second.stderr, f"server: error: another master (pid {server.process.pid}) is running: "
+                                        f"{server.path('server.pid')}\n")
+        self.assertTrue(os.path.exists(server.path("server.pid")))
+        self.assert_served(server)
+
+    def test_address_of_another_server_is_refused(self):
+        server = Server(self).start()
+        other = Server(self)
+        with open(other.config) as f:
+            text = f.read().replace(str(other.port), str(server.port))
+        with open(other.config, "w") as f:
+            f.write(text)
+        second = other.run()
+        self.assertEqual(second.returncode, 1)
+        self.assertEqual(second.stderr, f"server: error: cannot listen on 127.0.0.1:{server.port}: "
+                                        "Address already in use\n")
+        self.assertFalse(os.path.exists(other.path("server.pid")))
+        self.assertFalse(os.path.exists(other.path("web.sock")))
+        self.assert_served(server)
+
+    def test_all_bind_errors_at_once(self):
+        server = Server(self)
+        with open(server.config) as f:
+            text = f.read().replace(f"listen 127.0.0.1:{server.port};",
+                                    "listen 203.0.113.1:1; listen 203.0.113.2:2; listen unix:/nowhere/x;")
+        with open(server.config, "w") as f:
+            f.write(text)
+        run = server.run()
+        self.assertEqual(run.returncode, 1)
+        for what in ("203.0.113.1:1: Cannot assign", "203.0.113.2:2: Cannot assign", "unix:/nowhere/x: No such file"):
+            self.assertIn("cannot listen on " + what, run.stderr)
+        self.assertFalse(os.path.exists(server.path("server.pid")))
+        self.assertFalse(os.path.exists(server.path("web.sock")))
+
+    def test_bad_configuration(self):
+        server = Server(self, settings="wrokers 3;")
+        run = server.run()
+        self.assertEqual(run.returncode, 1)
+        self.assertIn('unknown directive "wrokers"', run.stderr)
+        self.assertFalse(os.path.exists(server.path("server.pid")))
+
+    def test_too_few_descriptors(self):
+        server = Server(self)
+        with open(server.config) as f:
+            text = f.read().replace("connections 100;", "connections 1000000;")
+        with open(server.config, "w") as f:
+            f.write(text)
+        run = subprocess.run(["sh", "-c", 'ulimit -n 512; exec setpriv --bounding-set=-sys_resource '
+                              '--inh-caps=-sys_resource "$0" -c "$1"', SERVER, server.config],
+                             capture_output=True, text=True, timeout=20)
+        if "setpriv" in run.stderr:
+            self.skipTest(run.stderr)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("and the limit is 512: raise it", run.stderr)
+
+    def test_background(self):
+        server = Server(self, settings="daemon on;")
+        run = server.run()
+        self.assertEqual((run.returncode, run.stdout, run.stderr), (0, "", ""))
+        # It returned because all workers serve: the first question is answered.
+        self.assert_served(server, 1)
+        pid = int(server.read("server.pid"))
+        self.assertEqual(os.readlink(f"/proc/{pid}/fd/2"), "/dev/null")
+        for worker in children(pid):
+            if os.geteuid() == 0:
+                self.assertEqual(os.readlink(f"/proc/{worker}/fd/1"), "/dev/null")
+        self.assertEqual(server.run("-s", "stop").returncode, 0)
+        self.assertTrue(until(lambda: not os.path.exists(server.path("server.pid"))))
+        self.assertTrue(until(lambda: stat_of(pid) is None or stat_of(pid)[1] == "Z"))
+
+    def test_background_that_fails(self):
+        server = Server(self, settings="daemon on;")
+        first = Server(self).start()
+        with open(server.config) as f:
+            text = f.read().replace(str(server.port), str(first.port))
+        with open(server.config, "w") as f:
+            f.write(text)
+        self.assertEqual(server.run().returncode, 1)
+        self.assertFalse(os.path.exists(server.path("server.pid")))
+
+    # ------------------------------------------------------------ what workers are
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become another")
+    def test_rights_are_dropped(self):
+        server = Server(self).start()
+        for worker in server.workers():
+            self.assertEqual(len(set(status_value(worker, "Uid"))), 1)
+            self.assertNotEqual(status_value(worker, "Uid")[0], "0")
+            self.assertNotEqual(status_value(worker, "Gid")[0], "0")
+            self.assertEqual(status_value(worker, "CapPrm"), ["0000000000000000"])
+            self.assertEqual(status_value(worker, "NoNewPrivs"), ["1"])
+            with open(f"/proc/{worker}/oom_score_adj") as mine, \
+                    open(f"/proc/{server.process.pid}/oom_score_adj") as masters:
+                self.assertGreater(int(mine.read()), int(masters.read()))
+
+    def test_names(self):
+        server = Server(self).start()
+        with open(f"/proc/{server.process.pid}/comm") as f:
+            self.assertEqual(f.read(), "server master\n")
+        names = set()
+        for worker in server.workers():
+            with open(f"/proc/{worker}/comm") as f:
+                names.add(f.read())
+        self.assertEqual(names, {"server worker 1\n", "server worker 2\n"})
+
+    @unittest.skipUnless(os.geteuid() == 0, "the descriptors of another user's process")
+    def test_no_descriptor_is_inherited(self):
+        """A worker has its own channel, and no pid file: the lock must not outlive the master."""
+        server = Server(self).start()
+        for worker in server.workers():
+            targets = [os.readlink(f"/proc/{worker}/fd/{fd}") for fd in os.listdir(f"/proc/{worker}/fd")]
+            self.assertFalse([t for t in targets if t.endswith("server.pid")], targets)
+            self.assertEqual(len([t for t in targets if "eventpoll" in t]), 1, targets)
+
+    # ------------------------------------------------------------ crashes and hangs
+
+    def test_killed_worker_is_replaced(self):
+        server = Server(self).start()
+        before = server.workers()
+        os.kill(before[0], signal.SIGKILL)
+        began = time.monotonic()
+        self.assertTrue(until(lambda: len([w for w in server.workers() if w not in before]) == 1))
+        self.assertLess(time.monotonic() - began, 1)
+        self.assert_served(server)
+        self.assertTrue(until(lambda: server.log().count(" serves") == WORKERS + 1))
+        self.assertEqual(len(server.workers()), WORKERS)
+        self.assertIn(f"({before[0]}) was ended by signal 9", server.log())
+
+    def test_connections_waiting_for_a_killed_worker_are_served(self):
+        server = Server(self).start()
+        workers = server.workers()
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        waiting = [server.connect() for _ in range(16)]
+        for s in waiting:
+            s.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        for s in waiting:
+            with s:
+                self.assertTrue(read_all(s).endswith(b"hello"))
+
+    def test_queue_of_a_stopped_worker_is_served_by_another(self):
+        server = Server(self).start()
+        stopped = server.workers()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            waiting = [server.connect() for _ in range(16)]
+            for s in waiting:
+                s.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            for s in waiting:
+                with s:
+                    self.assertTrue(read_all(s).endswith(b"hello"))
+            self.assertLess(time.monotonic() - began, 6)
+            self.assertIn(f"({stopped}) hangs: its sockets are lent", server.log())
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        self.assertTrue(until(lambda: f"({stopped}) is back" in server.log()))
+        self.assertIn(stopped, server.workers())
+        self.assert_served(server)
+
+    def test_stopped_worker_is_killed_in_the_end(self):
+        server = Server(self).start()
+        stopped = server.workers()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        self.assertTrue(until(lambda: stopped not in server.workers(), 16, 0.2))
+        self.assertTrue(until(lambda: server.log().count(" serves") == WORKERS + 1))
+        self.assert_served(server)
+
+    def test_crash_loop_backs_off(self):
+        server = Server(self).start()
+        first = server.workers()[0]
+        end = time.monotonic() + 3
+        victim, kills = first, 0
+        while time.monotonic() < end:
+            os.kill(victim, signal.SIGKILL)
+            kills += 1
+            known = set(server.workers()) | {victim}
+            fresh = until(lambda known=known: set(server.workers()) - known, 5)
+            self.assertTrue(fresh)
+            victim = fresh.pop()
+        self.assertLess(kills, 10)
+        self.assertGreaterEqual(kills, 5)
+        self.assertIn("ended 5 times within 60 seconds", server.log())
+        self.assert_served(server)
+
+    def test_no_zombies(self):
+        server = Server(self).start()
+        for _ in range(2):
+            for worker in server.workers():
+                os.kill(worker, signal.SIGKILL)
+            until(lambda: len(server.workers()) == WORKERS, 5)
+        self.assert_served(server)
+        self.assertFalse([w for w in server.workers() if stat_of(w)[1] == "Z"])
+
+    def test_workers_drain_when_the_master_dies(self):
+        slow = Slow()
+        self.addCleanup(slow.close)
+        server = Server(self, more=f"route /slow {{ proxy 127.0.0.1:{slow.port}; }}").start()
+        workers = server.workers()
+        with server.connect() as s:
+            s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            self.assertTrue(slow.asked.wait(5))
+            server.process.kill()
+            server.process.wait()
+            time.sleep(0.3)
+            slow.go.set()
+            self.assertTrue(read_all(s).endswith(b"slow\n"))
+        self.assertTrue(until(lambda: not [w for w in workers if stat_of(w) and stat_of(w)[1] != "Z"]))
+        # The pid file and the socket that were left behind hinder nobody.
+        os.unlink(server.path("error.log"))
+        server.start()
+        self.assert_served(server)
+
+    # ------------------------------------------------------------ signals
+
+    def test_quit_finishes_what_runs(self):
+        slow = Slow()
+        self.addCleanup(slow.close)
+        server = Server(self, more=f"route /slow {{ proxy 127.0.0.1:{slow.port}; }}").start()
+        with server.connect() as s:
+            s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertTrue(slow.asked.wait(5))
+            self.assertEqual(server.run("-s", "quit").returncode, 0)
+
+            def is_refused():
+                try:
+                    server.connect().close()
+                    return False
+                except OSError:
+                    return True
+            self.assertTrue(until(is_refused))
+            time.sleep(0.3)
+            self.assertIsNone(server.process.poll())
+            slow.go.set()
+            self.assertTrue(read_all(s).endswith(b"slow\n"))
+        self.assert_clean_end(server)
+        self.assertIn("GET /slow", server.read("access.log"))
+
+    def test_terminate_ends_a_drain(self):
+        slow = Slow()
+        self.addCleanup(slow.close)
+        server = Server(self, more=f"route /slow {{ proxy 127.0.0.1:{slow.port}; }}").start()
+        with server.connect() as s:
+            s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertTrue(slow.asked.wait(5))
+            server.signal(signal.SIGQUIT)
+            time.sleep(0.3)
+            self.assertIsNone(server.process.poll())
+            server.signal(signal.SIGTERM)
+            self.assert_clean_end(server)
+
+    def test_terminate_with_a_stopped_worker(self):
+        server = Server(self).start()
+        os.kill(server.workers()[0], signal.SIGSTOP)
+        server.signal(signal.SIGTERM)
+        self.assert_clean_end(server)
+
+    def test_logs_are_reopened(self):
+        server = Server(self).start()
+        self.assert_served(server, 4)
+        for name in ("access.log", "error.log"):
+            os.rename(server.path(name), server.path(name + ".1"))
+        self.assertEqual(server.run("-s", "reopen").returncode, 0)
+        self.assertTrue(until(lambda: "logs reopened" in server.log()))
+        self.assert_served(server, 4)
+
+        def lines():
+            return [server.read(name).count("GET /hello") for name in ("access.log.1", "access.log")]
+        # Lines are buffered for a second; those of a worker that is killed are lost.
+        self.assertTrue(until(lambda: sum(lines()) == 8))
+        self.assertGreaterEqual(lines()[1], 4)
+        os.kill(server.workers()[0], signal.SIGKILL)
+        self.assertTrue(until(lambda: server.log().count(" serves") == 1))
+        self.assert_served(server, 4)
+        server.signal(signal.SIGTERM)
+        self.assert_clean_end(server)
+        self.assertEqual(sum(lines()), 12)
+        self.assertNotIn("logs reopened", server.read("error.log.1"))
+
+    def test_terminal_signals_do_not_reach_workers(self):
+        server = Server(self).start()
+        workers = server.workers()
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGINT):
+            for worker in workers:
+                os.kill(worker, number)
+        time.sleep(0.3)
+        self.assertEqual(server.workers(), workers)
+
+    def test_reload_is_not_there_yet(self):
+        server = Server(self).start()
+        server.signal(signal.SIGHUP)
+        self.assertTrue(until(lambda: "reload: not supported yet" in server.log()))
+        run = server.run("-s", "reload")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("reload is not supported yet", run.stderr)
+        self.assert_served(server, 4)
+
+    def test_send_without_a_master(self):
+        server = Server(self)
+        for word in ("stop", "quit", "reopen"):
+            run = server.run("-s", word)
+            self.assertEqual(run.returncode, 1)
+            self.assertEqual(run.stderr, f"server: error: no master is running: {server.path('server.pid')}\n")
+        # A file that was left behind names nobody, whoever has that number now.
+        with open(server.path("server.pid"), "w") as f:
+            f.write(f"{os.getpid()}\n")
+        self.assertEqual(server.run("-s", "stop").returncode, 1)
+        self.assertNotEqual(server.run("-s", "dance").returncode, 0)
+
+    # ------------------------------------------------------------ as the first process
+
+    def test_first_process_of_a_container(self):
+        wrap = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        if subprocess.run([*wrap, "true"], stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest("unshare is not permitted")
+        server = Server(self, wrap=wrap).start()
+        self.assertEqual(server.read("server.pid"), "1\n")
+        self.assert_served(server)
+        master = children(server.process.pid)[0]
+        victim = children(master)[0]
+        os.kill(victim, signal.SIGKILL)
+        self.assertTrue(until(lambda: server.log().count(" serves") == WORKERS + 1))
+        # An orphan becomes the master's child, and is waited for.
+        orphan = subprocess.run(["nsenter", "-t", str(master), "-p", "sh", "-c", "(sleep 0.2 & ) ; true"])
+        if orphan.returncode == 0:
+            time.sleep(0.6)
+            self.assertFalse([c for c in children(master) if stat_of(c)[1] == "Z"])
+        self.assert_served(server)
+        os.kill(master, signal.SIGTERM)
+        self.assert_clean_end(server)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

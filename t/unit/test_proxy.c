@@ -1,0 +1,771 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * handlers/proxy: which peer is asked, when another is, what is kept for that, whose
+ * connection is used again, and that neither side can make us hold more than a little.
+ */
+#include "road_case.h"
+
+#define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+#define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+#define FINE "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\n\r\nok"
+
+static struct road road;
+
+/* ------------------------------------------------------------------ the pool */
+
+static void
+ask(struct end *client, const char *question)
+{
+	end_say(client, question);
+	road_turn(&road);
+}
+
+static void
+answer(struct end *peer, const char *text)
+{
+	end_say(peer, text);
+	road_turn(&road);
+}
+
+/* The same connection serves one client after another. */
+static void
+is_reused(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end peer = end_of(-1);
+	int fd = -1;
+
+	for (int i = 0; i < 5; i++) {
+		struct end client = road_client(&road);
+
+		ask(&client, GET);
+		if (i == 0) {
+			peer = road_accept(at);
+			fd = road_peer_conn(&road)->wire.fd;
+		}
+		assert_int_equal(road_accept(at).fd, -1);
+		assert_int_equal(road_peer_conn(&road)->wire.fd, fd);
+		end_expect_start(&peer, "GET / HTTP/1.1\r\n");
+		answer(&peer, OK);
+		end_expect(&client, FINE);
+		end_close(&client);
+	}
+	end_close(&peer);
+	road_close(&road);
+}
+
+/* The connection given last is taken first; more than the pool holds are closed; all go after their time. */
+static void
+pool_is_a_stack(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; pool { idle 2; idle_timeout 30s; } } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end clients[3], peers[3];
+
+	for (int i = 0; i < 3; i++) {
+		clients[i] = road_client(&road);
+		ask(&clients[i], GET);
+		peers[i] = road_accept(at);
+		assert_true(peers[i].fd >= 0);
+		end_read(&peers[i]);
+		end_forget(&peers[i]);
+	}
+	answer(&peers[0], OK);
+	answer(&peers[2], OK);
+	answer(&peers[1], OK);
+	end_read(&peers[1]);
+	assert_true(peers[1].ended);
+	ask(&clients[0], GET);
+	end_expect_start(&peers[2], "GET / ");
+	ask(&clients[1], GET);
+	end_expect_start(&peers[0], "GET / ");
+	answer(&peers[0], OK);
+	answer(&peers[2], OK);
+	road_wait(&road, 29000);
+	assert_int_equal(road_count(&road, SIDE_PEER), 2);
+	road_wait(&road, 1200);
+	assert_int_equal(road_count(&road, SIDE_PEER), 0);
+	for (int i = 0; i < 3; i++) {
+		end_close(&clients[i]);
+		end_close(&peers[i]);
+	}
+	road_close(&road);
+}
+
+/* One client's pipelined questions find the connection that the one before has just given back. */
+static void
+pool_within_a_pass(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client(&road);
+
+	ask(&client, GET GET GET);
+
+	struct end peer = road_accept(at);
+
+	for (int i = 0; i < 3; i++) {
+		end_expect_start(&peer, "GET / ");
+		answer(&peer, OK);
+	}
+	end_expect(&client, FINE FINE FINE);
+	assert_int_equal(road_accept(at).fd, -1);
+	end_close(&client);
+	end_close(&peer);
+	road_close(&road);
+}
+
+/* ------------------------------------------------------------------ another attempt */
+
+/* The pool holds one connection; both sides believe in it. */
+static struct end
+pooled(struct road *r, int at)
+{
+	struct end client = road_client(r);
+
+	ask(&client, GET);
+
+	struct end peer = road_accept(at);
+
+	end_expect_start(&peer, "GET / ");
+	answer(&peer, OK);
+	end_expect(&client, FINE);
+	end_close(&client);
+	road_turn(r);
+	return peer;
+}
+
+/* The peer closes while the question is under way: what it had was a stale connection. */
+static void
+stale(const char *question, bool again)
+{
+	road_open(&road, "upstream app { server unix:@/a; retry 1; } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end old = pooled(&road, at), client = road_client(&road), new;
+
+	ask(&client, question);
+	end_read(&old);
+	assert_true(old.n > 20);
+	end_close(&old);
+	road_turn(&road);
+	new = road_accept(at);
+	assert_int_equal(new.fd >= 0, again);
+	if (again) {
+		end_expect_start(&new, slice_starts(slice_of(question), SLICE("PUT")) ? "PUT / HTTP/1.1\r\n" : "GET / HTTP/1.1\r\n");
+		answer(&new, OK);
+		end_expect(&client, FINE);
+	} else {
+		end_expect_start(&client, "HTTP/1.1 502 Bad Gateway\r\n");
+	}
+	end_close(&client);
+	end_close(&new);
+	road_close(&road);
+}
+
+static void
+stale_connections(void **state)
+{
+	stale(GET, true);
+	stale("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody", true);
+	stale("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody", false);
+	stale("PATCH / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", false);
+}
+
+/* The peer closed before the question came: nobody notices. */
+static void
+closed_in_the_pool(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; retry 0; } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end old = pooled(&road, at), client = road_client(&road);
+
+	end_close(&old);
+	road_turn(&road);
+	assert_int_equal(road_count(&road, SIDE_PEER), 0);
+	ask(&client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+
+	struct end new = road_accept(at);
+
+	end_expect_start(&new, "POST / ");
+	answer(&new, OK);
+	end_expect(&client, FINE);
+	end_close(&client);
+	end_close(&new);
+	road_close(&road);
+}
+
+/* Peers that always close: each is asked once, however many attempts there may be. */
+static void
+gives_up(void **state)
+{
+	int asked = 0;
+
+	road_open(&road, "upstream app { server unix:@/a; server unix:@/b; retry 3; } server { listen 80; proxy app; }");
+
+	int at[2] = { road_listener(&road, "a"), road_listener(&road, "b") };
+	struct end client = road_client(&road);
+
+	ask(&client, GET);
+	for (struct end peer; (peer = road_accept(at[asked % 2])).fd >= 0; asked++) {
+		end_close(&peer);
+		road_turn(&road);
+	}
+	assert_int_equal(asked, 2);
+	end_expect_start(&client, "HTTP/1.1 502 Bad Gateway\r\n");
+	assert_int_equal(road_reason(&road, REASON_PEER_CLOSED) + road_reason(&road, REASON_PEER_RESET), 1);
+	end_close(&client);
+	road_close(&road);
+}
+
+/* The body goes again from the copy, cut as it may be; one that is too large is not kept. */
+static void
+body_again(void **state)
+{
+	static char body[100 * 1024];
+	static const size_t sizes[] = { 1, 4096, 65536, 65537, 100 * 1024 };
+
+	for (size_t i = 0; i < sizeof(body); i++)
+		body[i] = (char)('a' + i % 23);
+	for (size_t k = 0; k < ARRAY_COUNT(sizes); k++) {
+		char head[128];
+		bool again = sizes[k] <= 65536;
+
+		road_open(&road, "upstream app { server unix:@/a; server unix:@/b; retry 1; } server { listen 80; proxy app; }");
+
+		int a = road_listener(&road, "a"), b = road_listener(&road, "b");
+		struct end client = road_client(&road);
+
+		snprintf(head, sizeof(head), "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", sizes[k]);
+		ask(&client, head);
+
+		struct end first = road_accept(a), second;
+
+		for (size_t sent = 0; sent < sizes[k]; sent += 3000) {
+			end_put(&client, body + sent, MIN_OF((size_t)3000, sizes[k] - sent));
+			road_turn(&road);
+			end_read(&first);
+		}
+		assert_true(first.n > sizes[k]);
+		end_close(&first);
+		road_turn(&road);
+		second = road_accept(b);
+		assert_int_equal(second.fd >= 0, again);
+		if (again) {
+			road_turn(&road);
+			end_read(&second);
+			assert_true(second.n > sizes[k]);
+			assert_memory_equal(second.at + second.n - sizes[k], body, sizes[k]);
+			answer(&second, OK);
+			end_expect(&client, FINE);
+		} else {
+			end_expect_start(&client, "HTTP/1.1 502 ");
+		}
+		end_close(&client);
+		end_close(&second);
+		road_close(&road);
+	}
+}
+
+/* Nothing listens at the first: the next one is asked, whatever the method; without a next it is 502. */
+static void
+refused(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/none; server unix:@/b; retry 1; } upstream no { server unix:@/none; }"
+	    "server { listen 80; route /no { proxy no; } route { proxy app; } }");
+
+	int b = road_listener(&road, "b");
+	struct end client = road_client(&road);
+
+	ask(&client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+
+	struct end peer = road_accept(b);
+
+	end_read(&peer);
+	assert_true(end_has(&peer, "\r\n\r\nhi"));
+	answer(&peer, OK);
+	end_expect(&client, FINE);
+	ask(&client, "GET /no HTTP/1.1\r\nHost: a\r\n\r\n");
+	end_expect_start(&client, "HTTP/1.1 502 Bad Gateway\r\n");
+	assert_int_equal(road_reason(&road, REASON_PEER_REFUSED), 1);
+	end_close(&client);
+	end_close(&peer);
+	road_close(&road);
+}
+
+static void
+error_steps(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; } upstream sorry { server unix:@/b; }"
+	    "server { listen 80; proxy app; error 502 504 { request_header set X-Sorry \"1\"; proxy sorry; } }");
+
+	int b = road_listener(&road, "b");
+	struct end client = road_client(&road);
+
+	ask(&client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+
+	struct end peer = road_accept(b);
+
+	end_read(&peer);
+	assert_true(slice_starts(end_got(&peer), SLICE("POST /x HTTP/1.1\r\n")));
+	assert_true(end_has(&peer, "X-Sorry: 1\r\n"));
+	answer(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsorry");
+	end_read(&client);
+	assert_true(end_has(&client, "\r\n\r\nsorry"));
+	end_close(&client);
+	end_close(&peer);
+	road_close(&road);
+}
+
+/* ------------------------------------------------------------------ it breaks off */
+
+static void
+breaks(const char *question, const char *said, const char *got, bool reset)
+{
+	road_open(&road, "upstream app { server unix:@/a; retry 1; } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client(&road);
+
+	ask(&client, question);
+
+	struct end peer = road_accept(at);
+
+	end_read(&peer);                /* closed with bytes unread it would be a reset */
+	answer(&peer, said);
+	end_close(&peer);
+	road_turn(&road);
+	end_expect(&client, got);
+	/* A Unix socket has no RST: without one the end is all there is to see. */
+	assert_true(client.ended || (reset && client.error != 0));
+	assert_int_equal(road_accept(at).fd, -1);
+	assert_int_equal(road_reason(&road, REASON_PEER_CLOSED), 1);
+	end_close(&client);
+	road_close(&road);
+}
+
+static void
+breaks_off(void **state)
+{
+	breaks(GET, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab",
+	    "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 5\r\nVia: 1.1 millrace\r\n\r\nab", false);
+	breaks(GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
+	    "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nVia: 1.1 millrace\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", false);
+	breaks("GET / HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
+	    "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nVia: 1.1 millrace\r\nConnection: close\r\n\r\nab", true);
+}
+
+/* The client goes while the peer thinks: the peer's connection is not for others. */
+static void
+client_goes(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client(&road);
+
+	ask(&client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx");
+
+	struct end peer = road_accept(at);
+
+	end_close(&client);
+	road_turn(&road);
+	end_read(&peer);
+	assert_true(peer.ended);
+	assert_int_equal(road.engine.conn_count, 0);
+	assert_int_equal(road_reason(&road, REASON_CLIENT_GONE), 1);
+	end_close(&peer);
+	road_close(&road);
+}
+
+/* ------------------------------------------------------------------ time */
+
+static void
+no_answer(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; timeout { header 5s; idle 3s; } retry 2; } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client(&road);
+
+	ask(&client, GET);
+
+	struct end peer = road_accept(at);
+
+	answer(&peer, "HTTP/1.1 200 OK\r\nX");
+	road_wait(&road, 4900);
+	end_expect(&client, "");
+	road_wait(&road, 300);
+	end_expect_start(&client, "HTTP/1.1 504 Gateway Timeout\r\n");
+	assert_int_equal(road_reason(&road, REASON_PEER_TIMEOUT), 1);
+	end_close(&peer);
+
+	/* its head is out: nothing is left but to cut it off */
+	ask(&client, GET);
+	peer = road_accept(at);
+	answer(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
+	for (int i = 0; i < 3; i++) {
+		answer(&peer, "x");
+		road_wait(&road, 2800);
+		end_read(&client);
+		assert_false(client.ended);
+	}
+	road_wait(&road, 400);
+	end_read(&client);
+	assert_true(client.ended);
+	assert_true(end_has(&client, "\r\n\r\nxxx"));
+	end_close(&client);
+	end_close(&peer);
+	road_close(&road);
+}
+
+/* A listener whose queue is full does not answer at all. */
+static void
+no_connection(void **state)
+{
+	struct addr addr, bound;
+	struct end fill[8];
+	char text[256], shown[ADDR_TEXT];
+	bool pending;
+
+	assert_true(addr_parse(SLICE("127.0.0.1:0"), &addr));
+
+	int at = socket_listen(&addr, &(struct socket_options){ .backlog = 1 });
+
+	assert_true(at >= 0 && socket_local(at, &bound));
+	for (size_t i = 0; i < ARRAY_COUNT(fill); i++)
+		fill[i] = end_of(socket_connect(&bound, &pending));
+	snprintf(text, sizeof(text), "upstream app { server " SLICE_FORMAT "; retry 0; timeout { connect 2s; } } server { listen 80; proxy app; }",
+	    SLICE_ARG(addr_print(&bound, shown)));
+	road_open(&road, text);
+
+	struct end client = road_client(&road);
+
+	ask(&client, GET);
+	road_wait(&road, 1900);
+	end_expect(&client, "");
+	road_wait(&road, 300);
+	end_expect_start(&client, "HTTP/1.1 504 Gateway Timeout\r\n");
+	assert_int_equal(road_reason(&road, REASON_PEER_CONNECT_TIMEOUT), 1);
+	end_close(&client);
+	road_close(&road);
+	for (size_t i = 0; i < ARRAY_COUNT(fill); i++)
+		end_close(&fill[i]);
+	close(at);
+}
+
+/* ------------------------------------------------------------------ nobody reads */
+
+enum { MUCH = 8 * 1024 * 1024, LITTLE = 400 * 1024 };   /* what is held: a budget's worth and what one read brings */
+
+static size_t
+held(struct road *r)
+{
+	size_t n = 0;
+
+	for (struct conn *c = r->engine.conns; c != NULL; c = c->all_next)
+		n += conn_waiting(c) + c->in_size;
+	return n;
+}
+
+/* The client does not read: the peer is not read either, and goes on when the client does. */
+static void
+client_does_not_read(void **state)
+{
+	char head[64];
+	size_t given = 0, taken = 0;
+
+	road_open(&road, "upstream app { server unix:@/a; timeout { idle 5s; } } server { listen 80; proxy app; timeout { write 60s; } }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 16384);
+
+	ask(&client, GET);
+
+	struct end peer = road_accept(at);
+
+	snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", MUCH);
+	answer(&peer, head);
+	for (int still = 0; still < 3;) {
+		size_t n = end_stuff(&peer, MUCH - given);
+
+		given += n;
+		still = n == 0 ? still + 1 : 0;
+		road_turn(&road);
+		assert_true(held(&road) <= LITTLE);
+	}
+	assert_true(given < MUCH / 4);
+	assert_true((road_peer_conn(&road)->hold & HOLD_OUTPUT) != 0);
+	/* who is not read from is not late */
+	road_wait(&road, 20000);
+	assert_true((client.conn->state) == CONN_OPEN);
+	while (taken < MUCH) {
+		given += end_stuff(&peer, MUCH - given);
+		road_turn(&road);
+		end_read(&client);
+		assert_true(client.n != 0);
+		if (taken == 0)
+			taken = client.n - slice_find_slice(end_got(&client), SLICE("\r\n\r\n")) - 4;
+		else
+			taken += client.n;
+		end_forget(&client);
+		assert_true(held(&road) <= LITTLE);
+	}
+	assert_int_equal(taken, MUCH);
+	assert_int_equal(given, MUCH);
+	road_turn(&road);
+	/* it ended well: both are kept, and no memory is */
+	assert_int_equal(road.engine.conn_count, 2);
+	assert_int_equal(road.engine.exchange_count, 0);
+	assert_int_equal(held(&road), 0);
+	end_close(&client);
+	end_close(&peer);
+	road_close(&road);
+}
+
+static void
+client_never_reads(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; } server { listen 80; proxy app; timeout { write 7s; } }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 16384);
+
+	ask(&client, GET);
+
+	struct end peer = road_accept(at);
+
+	answer(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n");
+	for (int i = 0; i < 4; i++) {
+		end_stuff(&peer, MUCH);
+		road_turn(&road);
+	}
+	road_wait(&road, 6500);
+	assert_int_equal(road.engine.conn_count, 2);
+	road_wait(&road, 700);
+	assert_int_equal(road.engine.conn_count, 0);
+	assert_int_equal(road_reason(&road, REASON_WRITE_TIMEOUT), 1);
+	end_close(&client);
+	end_close(&peer);
+	road_close(&road);
+}
+
+/* The other way round: a peer that takes nothing of the question. */
+static void
+peer_does_not_read(void **state)
+{
+	char head[96];
+	int small = 16384;
+	size_t given = 0, taken = 0;
+
+	road_open(&road, "upstream app { server unix:@/a; timeout { write 60s; header 5s; } } server { listen 80; max { body 0; } proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client(&road);
+
+	snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", MUCH);
+	ask(&client, head);
+
+	struct end peer = road_accept(at);
+
+	setsockopt(road_peer_conn(&road)->wire.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	for (int still = 0; still < 3;) {
+		size_t n = end_stuff(&client, MUCH - given);
+
+		given += n;
+		still = n == 0 ? still + 1 : 0;
+		road_turn(&road);
+		assert_true(held(&road) <= LITTLE);
+	}
+	assert_true(given < MUCH / 4);
+	assert_true((client.conn->hold & HOLD_OUTPUT) != 0);
+	while (taken < MUCH) {
+		given += end_stuff(&client, MUCH - given);
+		road_turn(&road);
+		end_read(&peer);
+		assert_true(peer.n != 0);
+		if (taken == 0)
+			taken = peer.n - slice_find_slice(end_got(&peer), SLICE("\r\n\r\n")) - 4;
+		else
+			taken += peer.n;
+		end_forget(&peer);
+		assert_true(held(&road) <= LITTLE);
+	}
+	assert_int_equal(taken, MUCH);
+	road_turn(&road);
+	end_expect(&client, "");
+	answer(&peer, OK);
+	end_expect(&client, FINE);
+	end_close(&client);
+	end_close(&peer);
+	road_close(&road);
+}
+
+static void
+peer_never_reads(void **state)
+{
+	int small = 16384;
+
+	road_open(&road, "upstream app { server unix:@/a; timeout { write 4s; header 60s; } } server { listen 80; max { body 0; } proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client(&road);
+
+	ask(&client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n");
+
+	struct end peer = road_accept(at);
+
+	setsockopt(road_peer_conn(&road)->wire.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	for (int i = 0; i < 4; i++) {
+		end_stuff(&client, MUCH);
+		road_turn(&road);
+	}
+	road_wait(&road, 4300);
+	end_expect_start(&client, "HTTP/1.1 504 Gateway Timeout\r\n");
+	assert_int_equal(road_reason(&road, REASON_PEER_WRITE_TIMEOUT), 1);
+	end_close(&client);
+	end_close(&peer);
+	road_wait(&road, 3000);
+	road_close(&road);
+}
+
+/* ------------------------------------------------------------------ too much */
+
+static void
+body_too_large(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; } server { listen 80; max { body 4; } proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end one = road_client(&road), two = road_client(&road), three = road_client(&road);
+
+	ask(&one, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+	end_expect_start(&one, "HTTP/1.1 413 Content Too Large\r\n");
+	assert_int_equal(road_accept(at).fd, -1);
+	ask(&two, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n");
+
+	struct end peer = road_accept(at);
+
+	end_expect_start(&peer, "POST / ");
+	ask(&two, "1\r\nx\r\n");
+	end_expect_start(&two, "HTTP/1.1 413 Content Too Large\r\n");
+	assert_true(two.ended);
+	end_read(&peer);
+	assert_true(peer.ended);
+	assert_int_equal(peer.n, 0);
+	end_close(&peer);
+	ask(&three, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
+	peer = road_accept(at);
+	assert_true(peer.fd >= 0);
+	answer(&peer, OK);
+	end_expect(&three, FINE);
+	end_close(&one);
+	end_close(&two);
+	end_close(&three);
+	end_close(&peer);
+	road_close(&road);
+}
+
+/* ------------------------------------------------------------------ which upstream, how */
+
+static void
+by_map(void **state)
+{
+	road_open(&road, "upstream a { server unix:@/a; } upstream b { server unix:@/b; }"
+	    "map where header.x { \"a\" a; \"b\" b; } server { listen 80; proxy where; }");
+
+	int a = road_listener(&road, "a"), b = road_listener(&road, "b");
+	struct end client = road_client(&road);
+
+	ask(&client, "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n");
+	assert_int_equal(road_accept(a).fd, -1);
+
+	struct end peer = road_accept(b);
+
+	answer(&peer, OK);
+	end_expect(&client, FINE);
+	ask(&client, "GET / HTTP/1.1\r\nHost: a\r\nX: c\r\n\r\n");
+	end_expect_start(&client, "HTTP/1.1 502 Bad Gateway\r\n");
+	assert_int_equal(road_reason(&road, REASON_NO_PEER), 1);
+	end_close(&client);
+	end_close(&peer);
+	road_close(&road);
+}
+
+/* A connection that begins with who its client is serves no other client. */
+static void
+proxy_line(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; proxy_protocol v1; } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client(&road);
+
+	ask(&client, GET);
+
+	struct end peer = road_accept(at);
+
+	end_read(&peer);
+	assert_true(slice_starts(end_got(&peer), SLICE("PROXY ")));
+	assert_true(end_has(&peer, "\r\nGET / HTTP/1.1\r\n"));
+	answer(&peer, OK);
+	end_expect(&client, FINE);
+	end_read(&peer);
+	assert_true(peer.ended);
+	assert_int_equal(road_count(&road, SIDE_PEER), 0);
+	end_close(&client);
+	end_close(&peer);
+	road_close(&road);
+}
+
+static void
+weights(void **state)
+{
+	int counts[2] = { 0 };
+
+	road_open(&road, "upstream app { server unix:@/a weight=3; server unix:@/b; pool { idle 0; } } server { listen 80; proxy app; }");
+
+	int at[2] = { road_listener(&road, "a"), road_listener(&road, "b") };
+	struct end client = road_client(&road);
+
+	for (int i = 0; i < 8; i++) {
+		ask(&client, GET);
+		for (int k = 0; k < 2; k++) {
+			struct end peer = road_accept(at[k]);
+
+			if (peer.fd < 0)
+				continue;
+			counts[k]++;
+			answer(&peer, OK);
+			end_close(&peer);
+		}
+		end_expect(&client, FINE);
+	}
+	assert_int_equal(counts[0], 6);
+	assert_int_equal(counts[1], 2);
+	end_close(&client);
+	road_close(&road);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(is_reused), cmocka_unit_test(pool_is_a_stack), cmocka_unit_test(pool_within_a_pass),
+		cmocka_unit_test(stale_connections), cmocka_unit_test(closed_in_the_pool), cmocka_unit_test(gives_up),
+		cmocka_unit_test(body_again), cmocka_unit_test(refused), cmocka_unit_test(error_steps),
+		cmocka_unit_test(breaks_off), cmocka_unit_test(client_goes),
+		cmocka_unit_test(no_answer), cmocka_unit_test(no_connection),
+		cmocka_unit_test(client_does_not_read), cmocka_unit_test(client_never_reads),
+		cmocka_unit_test(peer_does_not_read), cmocka_unit_test(peer_never_reads),
+		cmocka_unit_test(body_too_large),
+		cmocka_unit_test(by_map), cmocka_unit_test(proxy_line), cmocka_unit_test(weights),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
