@@ -9,6 +9,7 @@
 
 #include "server/load.h"
 #include "server/master.h"
+#include "server/process.h"
 #include "server/registry.h"
 
 #ifndef MILLRACE_CONF_DIR
@@ -245,6 +246,7 @@ main(int argc, char **argv)
 {
 	struct options o = { .master = { .config = MILLRACE_CONF_DIR, .argv = argv } };
 
+	process_stdio_open();
 	if (!take_options(&o, argc, argv))
 		return EXIT_USAGE;
 	switch (o.action) {

@@ -92,21 +92,27 @@ static const uint8_t slots[128] = {
 	[SLOT('x', '-', 'd')] = KNOWN_X_REQUEST_ID,
 };
 
-/*
- * Equal but for case, where `known` has letters and hyphens only: no other byte of a token becomes one of them by
- * |0x20. Cheaper than the general comparison, and every field of every head walks through here.
- */
+/* Of words of the same place: equal but for the case of letters. `known` has letters and hyphens only. */
+static inline bool
+word_spells(uint64_t known, uint64_t word)
+{
+	const uint64_t cases = UINT64_C(0x2020202020202020);
+	uint64_t differ = known ^ word;
+
+	/* A letter has 0x40 where a hyphen has not: only there may 0x20 differ. */
+	return ((differ & ~cases) | ((differ & cases) << 1 & ~known)) == 0;
+}
+
+/* Cheaper than the general comparison, and every field of every head walks through here. */
 static bool
 spells(struct slice known, struct slice name)
 {
-	const uint64_t lower = UINT64_C(0x2020202020202020);
 	size_t i = 0;
 
 	for (; i + 8 <= known.n; i += 8)
-		if (((bytes_word(known.at + i, 8) ^ bytes_word(name.at + i, 8)) & ~lower) != 0)
+		if (!word_spells(bytes_word(known.at + i, 8), bytes_word(name.at + i, 8)))
 			return false;
-	return i == known.n ||
-	    ((bytes_word(known.at + i, known.n - i) ^ bytes_word(name.at + i, known.n - i)) & ~lower) == 0;
+	return i == known.n || word_spells(bytes_word(known.at + i, known.n - i), bytes_word(name.at + i, known.n - i));
 }
 
 enum known

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -71,6 +72,11 @@ receive_one(struct channel *c)
 		c->receive(c, &m, fds, fd_count);
 		return c->fd >= 0 && c->event.watched;
 	}
+	/* Its descriptors found no room here: they are lost, and what they were for is not done. */
+	if (n < 0 && errno == EMSGSIZE) {
+		log_line(LOG_ALERT, "no descriptors left for those that came with a message");
+		return true;
+	}
 	close_all(fds, n < 0 ? 0 : fd_count);
 	end(c);
 	return false;
@@ -83,17 +89,25 @@ is_full(int error)
 	return error == EAGAIN || error == ETOOMANYREFS;
 }
 
+/* False: not now. Whoever was told a part of what he needs is no use: any other error ends both sides. */
+static bool
+pass(struct channel *c, const struct channel_message *m, const int *fds, size_t fd_count)
+{
+	if (socket_pass(c->fd, m, sizeof(*m), fds, fd_count))
+		return true;
+	if (is_full(errno))
+		return false;
+	if (errno != EPIPE && errno != ECONNRESET)
+		log_errno(LOG_ALERT, errno, "a message between master and worker cannot be sent");
+	shutdown(c->fd, SHUT_RDWR);
+	return true;
+}
+
 static void
 flush(struct channel *c)
 {
-	while (c->first != NULL) {
-		const struct channel_waiting *w = c->first;
-
-		/* Other errors are the end, and the reading side finds out. */
-		if (!socket_pass(c->fd, &w->message, sizeof(w->message), w->fds, w->fd_count) && is_full(errno))
-			return;
+	while (c->first != NULL && pass(c, &c->first->message, c->first->fds, c->first->fd_count))
 		drop_first(c);
-	}
 }
 
 static void
@@ -158,9 +172,16 @@ channel_send(struct channel *c, const struct channel_message *m, const int *fds,
 {
 	if (c->fd < 0 || !c->event.watched)
 		return;
-	if (c->first == NULL && (socket_pass(c->fd, m, sizeof(*m), fds, fd_count) || !is_full(errno)))
+	if (c->first == NULL && pass(c, m, fds, fd_count))
 		return;
 	queue(c, m, fds, fd_count);
+}
+
+void
+channel_retry(struct channel *c)
+{
+	if (c->fd >= 0 && c->event.watched)
+		flush(c);
 }
 
 void

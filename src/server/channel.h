@@ -22,6 +22,7 @@ enum channel_kind {
 	/* To the master. */
 	CHANNEL_READY,          /* generation is served */
 	CHANNEL_FAILED,         /* it cannot; the log says why, and the worker ends */
+	CHANNEL_LEAVING,        /* it drains of itself: its sockets are another's to serve */
 	CHANNEL_KINDS
 };
 
@@ -55,6 +56,8 @@ void channel_close(struct channel *c);
 void channel_forget(struct channel *c);
 /* The descriptors stay the caller's. On a closed channel: nothing. */
 void channel_send(struct channel *c, const struct channel_message *m, const int *fds, size_t fd_count);
+/* What waits because the kernel took no more: tried again by itself, but for limits that others lift. */
+void channel_retry(struct channel *c);
 void channel_say(struct channel *c, enum channel_kind kind, uint64_t generation);
 
 #endif

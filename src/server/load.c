@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -210,6 +211,15 @@ make(const struct load_input *in)
 NORETURN static void
 run_child(const struct load_input *in, int to)
 {
+	sigset_t none;
+
+	/* What the master does on a signal is not the child's; and it ends with who waits for it. */
+	for (int number = 1; number < NSIG; number++)
+		signal(number, number == SIGPIPE ? SIG_IGN : SIG_DFL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigemptyset(&none);
+	process_unblock_signals(&none);
+
 	int fd = make(in);
 	bool told = fd >= 0 && socket_pass(to, verdict_good, sizeof(verdict_good), &fd, 1);
 

@@ -32,7 +32,7 @@ enum {
 };
 
 enum phase { PHASE_STARTING, PHASE_SERVING, PHASE_DRAINING, PHASE_STOPPING };
-enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY };
+enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY, SLOT_LEAVING };
 
 enum { NOBODY = -1 };
 
@@ -286,6 +286,9 @@ on_report(struct channel *c, const struct channel_message *r, const int *fds, si
 	if (r->kind == CHANNEL_READY && s->state == SLOT_STARTING) {
 		s->state = SLOT_READY;
 		log_line(LOG_INFO, "worker %u (%d) serves", s->number + 1, (int)s->pid);
+	} else if (r->kind == CHANNEL_LEAVING && s->state == SLOT_READY) {
+		s->state = SLOT_LEAVING;
+		log_line(LOG_NOTICE, "worker %u (%d) drains", s->number + 1, (int)s->pid);
 	} else if (r->kind == CHANNEL_FAILED) {
 		log_line(LOG_ERROR, "worker %u (%d) cannot serve the configuration", s->number + 1, (int)s->pid);
 	}
@@ -319,10 +322,15 @@ leave_as_worker(struct master *m, const struct slot *s, int channel)
 	loop_stop(&m->loop);
 }
 
-/* Later, and later each time: a machine short of memory is not helped by haste. */
+/* Later, and later each time: a machine short of memory is not helped by haste. A start that lacks something is none. */
 static void
 put_off(struct master *m, struct slot *s)
 {
+	if (m->phase == PHASE_STARTING) {
+		m->status = 1;
+		stop(m);
+		return;
+	}
 	s->due = clock_ms() + s->delay;
 	deadline_set(&m->loop, &s->again, s->delay);
 	s->delay = s->delay == 0 ? DELAY_FIRST : MIN_OF(2 * s->delay, (uint64_t)DELAY_MAX);
@@ -411,13 +419,10 @@ bury(struct master *m, struct slot *s, int status)
 	for (size_t i = 0; i < m->bindings.group; i++)
 		if (m->lent[i] == (int)s->number)
 			m->lent[i] = NOBODY;
-	if (m->phase == PHASE_STARTING) {
-		m->status = 1;
-		stop(m);
-	} else if (m->phase == PHASE_SERVING) {
+	if (m->phase == PHASE_SERVING)
 		count_death(s);
+	if (m->phase <= PHASE_SERVING)
 		put_off(m, s);
-	}
 }
 
 /* As the first process of a container we inherit the orphans too: whoever ended is waited for. */
@@ -449,11 +454,15 @@ silence(const struct master *m, const struct slot *s)
 	return now > since ? now - since : 0;
 }
 
+/* One that starts may be silent while it builds; one that beats and never serves is lost, too. */
 static bool
-is_lost(const struct slot *s, uint64_t silent)
+is_lost(const struct master *m, const struct slot *s, uint64_t silent)
 {
-	return silent > (s->state == SLOT_READY ? KILLED_AFTER : START_LIMIT) ||
-	    (s->deaf_since != 0 && clock_ms() - s->deaf_since > STOP_GRACE);
+	uint64_t started = MAX_OF(s->born, m->awake_since);
+
+	if (s->deaf_since != 0 && clock_ms() - s->deaf_since > STOP_GRACE)
+		return true;
+	return s->state == SLOT_STARTING ? clock_ms() - started > START_LIMIT : silent > KILLED_AFTER;
 }
 
 static void
@@ -461,7 +470,8 @@ judge(const struct master *m, struct slot *s, bool others_beat)
 {
 	uint64_t silent = silence(m, s);
 
-	if (is_lost(s, silent)) {
+	channel_retry(&s->channel);
+	if (is_lost(m, s, silent)) {
 		log_line(LOG_ALERT, "worker %u (%d) does not answer, its last sign of life is %llu ms old: it is killed",
 		    s->number + 1, (int)s->pid, (unsigned long long)silent);
 		kill(s->pid, SIGKILL);
@@ -652,6 +662,11 @@ on_signal(struct loop_event *e, unsigned what)
 	case SIGUSR1:
 		reopen_logs(m);
 		break;
+	case SIGWINCH:
+		/* A terminal says so whenever its size changes. */
+		if (m->background)
+			log_line(LOG_WARN, "draining for an upgrade: not supported yet");
+		break;
 	case SIGHUP:
 		log_line(LOG_WARN, "reload: not supported yet");
 		break;
@@ -680,6 +695,8 @@ load(struct master *m)
 	m->generation++;
 	m->background = m->options->background == MASTER_AS_CONFIGURED ? m->bundle.header->daemon :
 	    m->options->background == MASTER_BACKGROUND;
+	if (m->background && m->bundle.header->error_path.n == 0)
+		fputs("server: warning: in the background there is no stderr to log to; write: error_log PATH;\n", stderr);
 	return true;
 }
 
@@ -770,7 +787,10 @@ prepare(struct master *m)
 	m->bindings.group = MAX_OF(load_cpus(), m->bundle.header->workers);
 	if (!process_raise_descriptors(0, &allowed))
 		return process_refuse("cannot raise the limit of descriptors: %s", strerror(errno));
-	return take_shared(m) && open_slots(m) && take_pid_file(m) && open_logs(m) && bind_listeners(m);
+	if (!take_shared(m) || !open_slots(m) || !take_pid_file(m))
+		return false;
+	bool logs = open_logs(m);
+	return bind_listeners(m) && logs;
 }
 
 /* False: we are who started it, and wait. */
@@ -815,6 +835,8 @@ watch_signals(struct master *m)
 static bool
 begin(struct master *m)
 {
+	sigset_t none;
+
 	if (m->background && !go_to_background(m))
 		return false;
 	if (!pid_file_write(&m->pid_file, getpid()))
@@ -825,6 +847,9 @@ begin(struct master *m)
 	log_to(m->error_fd, m->bundle.header->error_level);
 	if (!loop_open(&m->loop) || !watch_signals(m))
 		return process_refuse("no event loop: %s", strerror(errno));
+	/* Who started us may have blocked what we are told by. */
+	sigemptyset(&none);
+	process_unblock_signals(&none);
 	m->look.run = on_look;
 	m->kill.run = on_kill;
 	m->looked = clock_ms();

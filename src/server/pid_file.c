@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 
 #include "base/bytes.h"
 
-enum { TRIES = 16 };
+enum { TRIES = 16, PAUSE = 10 * 1000 };
 
 static pid_t
 read_number(int fd)
@@ -29,6 +30,12 @@ read_number(int fd)
 	    slice_find(slice_make(text, (size_t)n), '\n', 0)), &number) || number == 0 || number > INT32_MAX)
 		return 0;
 	return (pid_t)number;
+}
+
+static bool
+is_alive(pid_t pid)
+{
+	return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
 }
 
 static bool
@@ -56,7 +63,11 @@ pid_file_take(struct pid_file *p, const char *path, pid_t *holder)
 			*holder = read_number(fd);
 			close(fd);
 			errno = error;
-			return false;
+			/* Nobody of that number: one that ends, or a look of `server -s`. */
+			if (errno != EWOULDBLOCK || is_alive(*holder))
+				return false;
+			usleep(PAUSE);
+			continue;
 		}
 		if (is_still_there(fd, path)) {
 			*p = (struct pid_file){ strdup(path), fd };
@@ -64,7 +75,8 @@ pid_file_take(struct pid_file *p, const char *path, pid_t *holder)
 		}
 		close(fd);
 	}
-	errno = EBUSY;
+	if (*holder == 0)
+		errno = EBUSY;
 	return false;
 }
 

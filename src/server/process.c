@@ -115,6 +115,14 @@ process_stdio_to_null(void)
 }
 
 void
+process_stdio_open(void)
+{
+	for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
+		if (fcntl(i, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) != i)
+			_exit(1);
+}
+
+void
 process_block_signals(sigset_t *before)
 {
 	sigset_t all;

@@ -17,6 +17,8 @@ MUST_USE bool process_raise_descriptors(uint64_t need, uint64_t *allowed);
 MUST_USE bool process_drop_rights(const struct bundle_identity *who, const char **what);
 void process_name(const char *name);                  /* in ps; at most 15 bytes are seen */
 void process_stdio_to_null(void);
+/* Opens what is closed of 0, 1 and 2, so that no socket or file of ours ever has such a number. */
+void process_stdio_open(void);
 /* All signals, for a fork: before is kept for process_unblock. */
 void process_block_signals(sigset_t *before);
 void process_unblock_signals(const sigset_t *before);

@@ -323,6 +323,7 @@ drain(struct worker *w)
 			close(w->given[i].fd);
 	w->given_count = 0;
 	engine_drain(&w->engine);
+	channel_say(&w->channel, CHANNEL_LEAVING, w->generation);
 }
 
 static void

@@ -183,13 +183,16 @@ class Server:
             [SERVER, "-c", self.path, "-p", self.directory, *self.arguments], stdin=subprocess.DEVNULL,
             stdout=self.stderr, stderr=self.stderr, env=self.environment())
         for a in self.listens:
-            wait_for(lambda: self.process.poll() is not None or listening(a), TIME * SLOW,
-                     "nothing listens on %s" % (a,))
-            if self.process.poll() is not None:
-                status = self.process.returncode
-                said = self.said()
-                self.remove()
-                raise AssertionError("the server did not start: status %d\n%s" % (status, said))
+            with contextlib.suppress(AssertionError):
+                wait_for(lambda: self.process.poll() is not None or listening(a), TIME * SLOW)
+            status = self.process.poll()
+            if status is None and listening(a):
+                continue
+            said = self.said()
+            self.end()
+            self.remove()
+            raise AssertionError("nothing listens on %s\n%s" % (a, said) if status is None else
+                                 "the server did not start: status %d\n%s" % (status, said))
 
     def said(self):
         self.stderr.flush()
@@ -211,6 +214,16 @@ class Server:
     def kill(self, number):
         self.process.send_signal(number)
 
+    def end(self):
+        """By force, with its workers."""
+        if self.process.poll() is None:
+            workers = self.workers()
+            self.process.kill()
+            self.process.wait()
+            for p in workers:
+                with contextlib.suppress(OSError):
+                    os.kill(p, signal.SIGKILL)
+
     def stop(self, how=signal.SIGTERM):
         """Its exit status; checks that it leaves as it should."""
         if self.process is None:
@@ -223,11 +236,7 @@ class Server:
                 status = self.process.wait(TIME * SLOW)
             except subprocess.TimeoutExpired:
                 said = self.said()
-                for p in self.workers():
-                    with contextlib.suppress(OSError):
-                        os.kill(p, signal.SIGKILL)
-                self.process.kill()
-                self.process.wait()
+                self.end()
                 raise AssertionError("the server did not stop in %d s\n%s" % (TIME * SLOW, said))
             said = self.said()
             if status != 0:
