@@ -5,6 +5,8 @@
  */
 #include "config/schema_state.h"
 
+#include <stdio.h>
+
 /* One block while it is read. */
 struct frame {
 	struct reading *r;
@@ -192,6 +194,58 @@ on_another_line(struct reading *r, struct span before, struct span v)
 	return memchr(text.at + before.at + before.n, '\n', v.at - before.at - before.n) != NULL;
 }
 
+/* A word that begins a line, and could begin a statement: the one before it has lost its `;`. */
+static bool
+is_swallowed(struct reading *r, const struct rows *rows, const struct statement *s, size_t i)
+{
+	const struct value *v = &s->values[i];
+
+	return v->kind == VALUE_WORD && on_another_line(r, s->values[i - 1].span, v->span) &&
+	    map_find(&rows->by_name, v->raw) != NULL;
+}
+
+/* How many of a statement's values are its own. */
+static size_t
+count_values(struct reading *r, const struct rows *rows, const struct statement *s)
+{
+	size_t n = 1;
+
+	while (n < s->value_count && !is_swallowed(r, rows, s, n))
+		n++;
+	if (n == s->value_count)
+		return n;
+	struct span before = s->values[n - 1].span;
+	diag_error(r->diag, s->values[n].span, "\"%.*s\" stands among the arguments of \"%.*s\"",
+	    SLICE_ARG(diag_word(s->values[n].raw)), SLICE_ARG(diag_word(s->values[0].raw)));
+	diag_note(r->diag, (struct span){ before.file, before.at + before.n, 1 }, "is a \";\" missing here?");
+	return n;
+}
+
+const struct elsewhere *
+schema_elsewhere(const struct reading *r, const char *place, struct slice word)
+{
+	struct slice before = slice_of(place);
+	size_t gap = before.n > 0 && before.at[before.n - 1] != '$';
+
+	for (const struct elsewhere *e = r->elsewhere; e != NULL && e->word != NULL; e++) {
+		struct slice known = slice_of(e->word);
+
+		if (known.n == before.n + gap + word.n && slice_starts(known, before) && slice_ends(known, word) &&
+		    (gap == 0 || known.at[before.n] == ' '))
+			return e;
+	}
+	return NULL;
+}
+
+void
+schema_report_elsewhere(struct reading *r, struct slice word, struct span at, const struct elsewhere *e)
+{
+	if (e->here != NULL)
+		diag_error(r->diag, at, "nginx's \"%.*s\" is \"%s\" here", SLICE_ARG(diag_word(word)), e->here);
+	else
+		diag_error(r->diag, at, "\"%.*s\": %s", SLICE_ARG(diag_word(word)), e->instead);
+}
+
 static void
 report_extra(struct arguments *in, size_t i)
 {
@@ -199,6 +253,12 @@ report_extra(struct arguments *in, size_t i)
 	const struct value *v = &in->values[i];
 	struct slice name = slice_first(v->raw, slice_find(v->raw, '=', 0));
 	size_t count = 0, options = 0;
+	const struct elsewhere *elsewhere = schema_elsewhere(in->r, in->row->name, name);
+
+	if (v->kind == VALUE_WORD && elsewhere != NULL) {
+		schema_report_elsewhere(in->r, name, v->span, elsewhere);
+		return;
+	}
 
 	for (const struct argument *a = in->row->arguments; a != NULL && a->type != NULL; a++, count++)
 		options += (a->flags & ARGUMENT_OPTION) != 0;
@@ -400,9 +460,21 @@ struct places {
 	size_t seen_count;
 };
 
+/* A single block means what the one round it makes of it: `timeout of upstream`. */
+const char *
+schema_place(char text[static SCHEMA_PLACE], const struct directive *row, const char *where, bool outermost)
+{
+	if (outermost || row_repeats(row))
+		return row->name;
+	snprintf(text, SCHEMA_PLACE, "%s of %s", row->name, where);
+	return text;
+}
+
 static void
 find_places(struct places *p, const struct table *tables, const char *where)
 {
+	char place[SCHEMA_PLACE];
+
 	for (size_t i = 0; i < p->seen_count; i++)
 		if (p->seen[i] == tables)
 			return;
@@ -412,21 +484,12 @@ find_places(struct places *p, const struct table *tables, const char *where)
 	bool named = slice_find_slice(builder_slice(&p->names), slice_of(where)) < p->names.n;
 	for (const struct table *t = tables; t->rows != NULL && !named; t++)
 		for (const struct directive *row = t->rows; row->name != NULL; row++)
-			if ((row->flags & DIRECTIVE_FREE) == 0 && slice_is(p->word, row->name))
+			if ((row->flags & (DIRECTIVE_FREE | DIRECTIVE_HIDDEN)) == 0 && slice_is(p->word, row->name))
 				builder_printf(&p->names, "%s%s", p->names.n > 0 ? ", " : "", where);
 	for (const struct table *t = tables; t->rows != NULL; t++)
 		for (const struct directive *row = t->rows; row->name != NULL; row++)
 			if (row->inside != NULL)
-				find_places(p, row->inside, row->name);
-}
-
-static const struct elsewhere *
-find_elsewhere(const struct reading *r, struct slice word)
-{
-	for (const struct elsewhere *e = r->elsewhere; e != NULL && e->word != NULL; e++)
-		if (slice_is(word, e->word))
-			return e;
-	return NULL;
+				find_places(p, row->inside, schema_place(place, row, where, p->seen_count == 1));
 }
 
 static void
@@ -435,16 +498,15 @@ report_unknown(const struct frame *f, const struct value *v)
 	struct reading *r = f->r;
 	struct slice word = diag_word(v->raw);
 	struct places places = { .word = v->raw };
-	const struct elsewhere *elsewhere = find_elsewhere(r, v->raw);
+	const struct elsewhere *here = schema_elsewhere(r, f->where, v->raw);
+	const struct elsewhere *elsewhere = here != NULL ? here : schema_elsewhere(r, "", v->raw);
 
 	places.names = builder_on(places.text, sizeof(places.text));
 	find_places(&places, r->state->root, "the top level");
 	if (v->kind == VALUE_STRING)
 		diag_error(r->diag, v->span, "a directive's name stands without quotes");
-	else if (elsewhere != NULL && elsewhere->here != NULL)
-		diag_error(r->diag, v->span, "nginx's \"%.*s\" is \"%s\" here", SLICE_ARG(word), elsewhere->here);
 	else if (elsewhere != NULL)
-		diag_error(r->diag, v->span, "\"%.*s\": %s", SLICE_ARG(word), elsewhere->instead);
+		schema_report_elsewhere(r, v->raw, v->span, elsewhere);
 	else if (places.names.n > 0)
 		diag_error(r->diag, v->span, "\"%.*s\" is not allowed in %s; it may stand in %.*s", SLICE_ARG(word),
 		    f->where, (int)places.names.n, places.names.at);
@@ -528,9 +590,10 @@ static bool
 read_row(const struct frame *f, const struct entry *e, const struct statement *s, char *to, struct trace *trace)
 {
 	bool free = (e->row->flags & DIRECTIVE_FREE) != 0;
-	struct arguments in = { .r = f->r, .row = e->row, .word = free ? slice_of(e->row->name) : s->values[0].raw,
-		.span = s->values[0].span, .values = s->values + !free, .count = s->value_count - !free, .to = to };
-	bool fine = check_form(f->r, e->row, s);
+	size_t count = count_values(f->r, f->rows, s);
+	struct arguments in = { .r = f->r, .row = e->row, .word = s->values[0].raw,
+		.span = s->values[0].span, .values = s->values + !free, .count = count - !free, .to = to };
+	bool fine = check_form(f->r, e->row, s) && count == s->value_count;
 
 	fine &= read_arguments(&in);
 	fine &= read_inside(f, e, s, to, trace);

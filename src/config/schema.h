@@ -105,6 +105,7 @@ enum directive_flags {
 	DIRECTIVE_FREE = 8,             /* the free row: its first argument is the statement's own word */
 	DIRECTIVE_LISTENER = 16,        /* acts before a server is known: belongs to the listener (said in the manual) */
 	DIRECTIVE_BLOCK_OPTIONAL = 32,  /* the block may be missing: `check http "/x";` */
+	DIRECTIVE_HIDDEN = 128,         /* stands there to say what is wrong with it: in no manual, and in no list of places */
 	DIRECTIVE_ADDS = 64,            /* a repeated setting said in an inner block adds to the inherited list instead of replacing it */
 };
 
@@ -141,7 +142,7 @@ struct filled {
 
 /* What a row of nginx's is called here; NULL-terminated tables, asked when a word is unknown. */
 struct elsewhere {
-	const char *word;               /* proxy_pass */
+	const char *word;               /* proxy_pass; or with its place: `listen ssl`, `upstream zone`, `$host` */
 	const char *here;               /* `proxy`: printed as: nginx's "proxy_pass" is "proxy" here */
 	const char *instead;            /* here NULL: printed as: "http": … */
 };
@@ -170,6 +171,9 @@ bool schema_fill(struct reading *r, const struct table *tables, const struct blo
  * Nothing is compiled twice.
  */
 bool schema_compile(struct reading *r, const struct scope *scope, struct filled *f);
+/* What is known of a word in its place (a block, a directive whose option it is, `$` for fields): `place word`. NULL: nothing. */
+const struct elsewhere *schema_elsewhere(const struct reading *r, const char *place, struct slice word);
+void schema_report_elsewhere(struct reading *r, struct slice word, struct span at, const struct elsewhere *e);
 bool schema_is_set(const struct reading *r, const void *target, const char *name);   /* said, not defaulted; needs trace */
 
 /* -T: every block with every setting's effective value, as configuration text, `# file:line` or `# default` behind each. */

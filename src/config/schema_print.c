@@ -236,6 +236,7 @@ struct item {
 struct reference {
 	struct item *items;
 	size_t count;
+	struct arena arena;             /* names of places */
 };
 
 /* Rows that differ only in the struct they fill are one directive to the reader. */
@@ -268,15 +269,21 @@ add_place(struct item *item, const char *where)
 	return true;
 }
 
+static const char outermost_place[] = "the top level";
+
 static void
 collect(struct reference *all, const struct table *tables, const char *where)
 {
+	bool outermost = strcmp(where, outermost_place) == 0;
+	char place[SCHEMA_PLACE];
+
 	for (const struct table *t = tables; t->rows != NULL; t++)
 		for (const struct directive *row = t->rows; row->name != NULL; row++) {
-			struct item *item = find_item(all, row);
+			struct item *item = (row->flags & DIRECTIVE_HIDDEN) != 0 ? NULL : find_item(all, row);
 
 			if (item != NULL && add_place(item, where) && row->inside != NULL)
-				collect(all, row->inside, row->name);
+				collect(all, row->inside,
+				    arena_text(&all->arena, slice_of(schema_place(place, row, where, outermost))));
 		}
 }
 
@@ -312,17 +319,16 @@ print_syntax(FILE *to, const struct directive *row)
 }
 
 /* `NAME is a duration (…), from 1s to 1h; 30s if missing.` for what the syntax does not say. */
-static void
-print_argument_help(FILE *to, const struct argument *a)
+static bool
+print_argument_help(FILE *to, const char *before, const struct argument *a)
 {
 	char low[32], high[32];
 
+	if (a->words != NULL && a->otherwise == NULL)
+		return false;
+	fprintf(to, "%s%s", before, a->name);
 	if (a->words == NULL)
-		fprintf(to, "%s is %s", a->name, a->type->wanted);
-	else if (a->otherwise != NULL)
-		fputs(a->name, to);
-	else
-		return;
+		fprintf(to, " is %s", a->type->wanted);
 	if (a->min != 0 || a->max != 0) {
 		fprintf(to, ", at least %s", schema_bound(low, a->type, a->min));
 		if (a->max != INT64_MAX)
@@ -330,7 +336,8 @@ print_argument_help(FILE *to, const struct argument *a)
 	}
 	if (a->otherwise != NULL)
 		fprintf(to, "; %s if missing", a->otherwise);
-	fputs(". ", to);
+	fputs(".", to);
+	return true;
 }
 
 static void
@@ -375,11 +382,13 @@ static void
 print_item(FILE *to, const struct item *item)
 {
 	print_syntax(to, item->row);
-	fputs("\n    ", to);
-	fputs(item->row->help != NULL ? item->row->help : "", to);
-	fputs("\n    ", to);
+	const char *before = "\n    ";
+
+	if (item->row->help != NULL)
+		fprintf(to, "\n    %s", item->row->help);
 	for (const struct argument *a = item->row->arguments; a != NULL && a->type != NULL; a++)
-		print_argument_help(to, a);
+		if (print_argument_help(to, before, a))
+			before = " ";
 	fputs("\n    ", to);
 	print_facts(to, item);
 	fputs("\n\n", to);
@@ -420,7 +429,8 @@ schema_print_reference(const struct table *tables, FILE *to, bool roff)
 {
 	struct reference all = { .items = memory_zalloc(ITEMS_MAX * sizeof(*all.items)) };
 
-	collect(&all, tables, "the top level");
+	arena_init(&all.arena, NULL, 0);
+	collect(&all, tables, outermost_place);
 	if (roff)
 		fputs(".TH SERVER.CONF 5\n.SH NAME\nserver.conf \\- the directives of millrace\n.SH DIRECTIVES\n", to);
 	for (size_t i = 0; i < all.count; i++) {
@@ -429,6 +439,7 @@ schema_print_reference(const struct table *tables, FILE *to, bool roff)
 		else
 			print_item(to, &all.items[i]);
 	}
+	arena_reset(&all.arena);
 	free(all.items);
 }
 
@@ -460,13 +471,15 @@ schema_print_words(const struct table *tables, FILE *to)
 	const char **words = memory_zalloc(WORDS_MAX * sizeof(*words));
 	size_t count = 0;
 
-	collect(&all, tables, "");
+	arena_init(&all.arena, NULL, 0);
+	collect(&all, tables, outermost_place);
 	for (size_t i = 0; i < all.count; i++)
 		add_words(words, &count, all.items[i].row);
 	qsort(words, count, sizeof(*words), by_text);
 	for (size_t i = 0; i < count; i++)
 		if (i == 0 || strcmp(words[i], words[i - 1]) != 0)
 			fprintf(to, "%s\n", words[i]);
+	arena_reset(&all.arena);
 	free(words);
 	free(all.items);
 }

@@ -68,6 +68,11 @@ struct schema_state *schema_state(struct reading *r);
 /* The rows of these tables, indexed. */
 struct rows *schema_rows(struct reading *r, const struct table *tables);
 
+enum { SCHEMA_PLACE = 64 };
+
+/* What a block is called as a place for others; `where` is the place that it stands in. */
+const char *schema_place(char text[static SCHEMA_PLACE], const struct directive *row, const char *where, bool outermost);
+
 /* A bound or a number as it would be written for this type: 30s, 64k, 0.5%. */
 const char *schema_bound(char text[static 32], const struct type *type, int64_t n);
 

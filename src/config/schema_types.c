@@ -485,7 +485,7 @@ read_network(struct reading *r, const struct value *v, const struct argument *a,
 		    SLICE_ARG(diag_word(v->raw)), SLICE_ARG(network_print(net, text)));
 		return false;
 	default:
-		return refuse(r, v, "a network (10.0.0.0/8, fe80::/10, unix:)", "%s", "");
+		return refuse(r, v, a->type != NULL ? a->type->wanted : type_network.wanted, "%s", "");
 	}
 }
 
@@ -598,6 +598,19 @@ read_host(struct reading *r, const struct value *v, struct slice text, struct en
 	return true;
 }
 
+/* Where nginx wants a URL. */
+static bool
+refuse_url(struct reading *r, const struct value *v)
+{
+	size_t from = slice_find_slice(v->raw, SLICE("://")) + 3;
+	struct slice host = slice_first(slice_after(v->raw, from), slice_find(slice_after(v->raw, from), '/', 0));
+
+	if (host.n == 0 || slice_starts(v->raw, SLICE("https:")))
+		return refuse(r, v, address_wanted, "%s", host.n == 0 ? "" : "tls to backends is not there yet");
+	diag_error(r->diag, v->span, "\"%.*s\" is a URL; write \"%.*s\"", SLICE_ARG(diag_word(v->raw)), SLICE_ARG(diag_word(host)));
+	return false;
+}
+
 static bool
 read_address(struct reading *r, const struct value *v, const struct argument *a, void *out)
 {
@@ -605,7 +618,11 @@ read_address(struct reading *r, const struct value *v, const struct argument *a,
 	struct slice text = v->raw;
 
 	bool fine;
-	if (slice_starts(text, SLICE("unix:")))
+	if (slice_find_slice(text, SLICE("://")) < text.n)
+		fine = refuse_url(r, v);
+	else if (slice_starts(text, SLICE("tcp:")))
+		fine = refuse(r, v, address_wanted, "write it without \"tcp:\"");
+	else if (slice_starts(text, SLICE("unix:")))
 		fine = read_unix(r, v, &e);
 	else {
 		bool udp = slice_starts(text, SLICE("udp:"));

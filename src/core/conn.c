@@ -227,6 +227,8 @@ conn_on_rest(struct loop_task *t)
 	free(c->local);
 	c->free_next = e->free_conns;
 	e->free_conns = c;
+	if (unlikely(e->accept_paused))
+		engine_check_room(e);
 }
 
 /* The descriptor failed: whoever waits on it is told. */
@@ -419,8 +421,9 @@ conn_read_stopped(struct conn *c, ssize_t n)
 	c->readable = false;
 	if (n == WIRE_AGAIN)
 		return false;
-	if (n == WIRE_BROKEN) {
-		conn_broken(c, errno);
+	/* The write has taken the error away: what reads like an orderly end is none. */
+	if (n == WIRE_BROKEN || c->broken != 0) {
+		conn_broken(c, n == WIRE_BROKEN ? errno : c->broken);
 		return false;
 	}
 	c->ended = true;
@@ -600,7 +603,7 @@ conn_write_slow(struct conn *c, const char *at, size_t n)
 {
 	struct engine *e = c->engine;
 
-	if (c->state == CONN_CLOSED || c->state == CONN_LINGERING)
+	if (c->state == CONN_CLOSED || c->state == CONN_LINGERING || c->broken != 0)
 		return;
 	if (c->out == NULL) {
 		e->pins++;
@@ -759,7 +762,7 @@ conn_set_congested(struct conn *c, bool congested)
 		exchange_congestion(c->exchange, c, congested);
 	else if (congested)
 		conn_set_hold(c, HOLD_OUTPUT);
-	if (!congested)
+	else
 		conn_clear_hold(c, HOLD_OUTPUT);
 }
 
@@ -785,6 +788,19 @@ conn_flush(struct conn *c)
 	conn_set_congested(c, c->backlog_n != 0);
 }
 
+/* A peer may answer before it has the whole question, and close: what it said is read before the break is told. */
+static bool
+conn_hears_out(struct conn *c)
+{
+	if (c->side != SIDE_PEER || c->exchange == NULL || c->tunnel != NULL || c->ended ||
+	    (c->broken != EPIPE && c->broken != ECONNRESET))
+		return false;
+	conn_drop_output(c);
+	c->readable = true;
+	conn_wake(c);
+	return true;
+}
+
 static void
 conn_on_flush(struct loop_task *t)
 {
@@ -801,7 +817,8 @@ conn_on_flush(struct loop_task *t)
 	if (c->broken == 0)
 		conn_flush(c);
 	if (c->broken != 0) {
-		conn_broken(c, c->broken);
+		if (!conn_hears_out(c))
+			conn_broken(c, c->broken);
 		return;
 	}
 	if (c->tunnel != NULL)

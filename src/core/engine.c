@@ -15,6 +15,7 @@
 
 enum {
 	ACCEPT_BUDGET = 64,             /* connections of one event */
+	ACCEPT_PAUSE = 200,             /* ms, when not even one to refuse can be accepted */
 	DRAIN_ACCEPTS = 64,             /* such events, at most, when the worker leaves */
 };
 
@@ -29,11 +30,12 @@ struct accepter {
 };
 
 static void engine_on_accept(struct loop_event *event, unsigned what);
+static void engine_on_accept_again(struct deadline *d);
 
 bool
 engine_open(struct engine *e)
 {
-	*e = (struct engine){ .spare_fd = -1 };
+	*e = (struct engine){ .spare_fd = -1, .accept_again.run = engine_on_accept_again };
 	if (!loop_open(&e->loop))
 		return false;
 	arena_init(&e->arena, NULL, 0);
@@ -118,7 +120,7 @@ engine_set_paused(struct engine *e, bool paused)
 }
 
 /* Accepting pauses at 95 % of the connections allowed and resumes at 90 %. */
-static void
+void
 engine_check_room(struct engine *e)
 {
 	static struct log_limit limit;
@@ -129,9 +131,15 @@ engine_check_room(struct engine *e)
 	if (!e->accept_paused && e->conn_count * 100 >= max * 95) {
 		log_limited(&limit, LOG_WARN, "%zu connections of %llu: accepting pauses", e->conn_count, (unsigned long long)max);
 		engine_set_paused(e, true);
-	} else if (e->accept_paused && e->conn_count * 100 <= max * 90 && !e->draining) {
+	} else if (e->accept_paused && e->accept_again.due == 0 && e->conn_count * 100 <= max * 90 && !e->draining) {
 		engine_set_paused(e, false);
 	}
+}
+
+static void
+engine_on_accept_again(struct deadline *d)
+{
+	engine_check_room(CONTAINER_OF(d, struct engine, accept_again));
 }
 
 /* Out of descriptors: one is given up to accept and refuse, so that the listener does not spin. */
@@ -148,8 +156,12 @@ engine_refuse(struct engine *e, int listener)
 
 	int fd = socket_accept(listener, &from);
 
-	if (fd >= 0)
+	if (fd >= 0) {
 		close(fd);
+	} else if (errno != EAGAIN) {
+		engine_set_paused(e, true);
+		deadline_set(&e->loop, &e->accept_again, ACCEPT_PAUSE);
+	}
 	e->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -291,6 +303,7 @@ engine_close(struct engine *e)
 	for (size_t i = 0; i < e->binding_count; i++)
 		engine_unaccept(e, (uint16_t)i, -1);
 	engine_close_conns(e);
+	deadline_remove(&e->loop, &e->accept_again);
 	if (e->snapshot != NULL)
 		snapshot_release(e, e->snapshot);
 	for (size_t i = 0; i < e->sink_count; i++) {

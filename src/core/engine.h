@@ -51,6 +51,7 @@ struct engine {
 	size_t free_pipe_count;
 	bool draining;
 	bool accept_paused;
+	struct deadline accept_again;           /* paused for want of descriptors, not of room */
 	int spare_fd;                           /* given up to accept and refuse when descriptors run out */
 };
 
@@ -66,6 +67,8 @@ void engine_adopt(struct engine *e, struct snapshot *s);
 /* No new connections, keep-alive ends, idle ones close; engine_idle says when the last is gone. */
 void engine_drain(struct engine *e);
 bool engine_is_idle(const struct engine *e);
+/* Accepting pauses when there are too many connections, and goes on when there are fewer again. */
+void engine_check_room(struct engine *e);
 /* Index of a sink of that path; opened with fd when it is new, else reopened with it. */
 int engine_sink(struct engine *e, struct slice path, int fd);
 

@@ -139,6 +139,13 @@ exchange_leave_client(struct exchange *ex)
 		c->protocol->done(c);
 }
 
+/* Of what was queued to the client; a reset may have dropped even what stood before the answer. */
+static uint64_t
+exchange_sent(const struct exchange *ex, uint64_t queued)
+{
+	return queued - MIN_OF(queued, ex->queued_before);
+}
+
 static void
 exchange_finish(struct exchange *ex)
 {
@@ -147,7 +154,7 @@ exchange_finish(struct exchange *ex)
 	exchange_end_steps(ex);
 	exchange_drop_peer(ex, false);
 	if (ex->client != NULL && !ex->tunnelled)
-		ex->sent = ex->client->sent + conn_waiting(ex->client) - ex->queued_before;
+		ex->sent = exchange_sent(ex, ex->client->sent + conn_waiting(ex->client));
 	if (ex->reason != REASON_NONE)
 		engine_count(&e->shared->reasons[ex->reason], 1);
 	engine_count(&e->shared->exchanges, 1);
@@ -329,6 +336,20 @@ exchange_expect_body(struct exchange *ex)
 		conn_expect(c, ex->settings->body_timeout, REASON_BODY_TIMEOUT);
 }
 
+/* A peer that does not have the whole question may be waiting for it. */
+static void
+exchange_expect_answer(struct exchange *ex)
+{
+	struct conn *p = ex->peer;
+
+	if (p == NULL || ex->talk)
+		return;
+	if (p->hold != 0 || !exchange_is_asked(ex))
+		conn_expect_nothing(p);
+	else
+		conn_expect(p, p->idle_timeout, REASON_PEER_TIMEOUT);
+}
+
 void
 exchange_question(struct exchange *ex, bool last)
 {
@@ -348,7 +369,7 @@ exchange_question_data(struct exchange *ex, struct slice data, bool last)
 	exchange_enter(ex);
 	ex->received += data.n;
 	ex->question_done = last;
-	if (!ex->ending && exchange_body_fits(ex, ex->received) && ex->taker >= 0) {
+	if (!ex->ending && !ex->error_run && exchange_body_fits(ex, ex->received) && ex->taker >= 0) {
 		const struct step *step = &ex->steps->items[ex->taker];
 		struct part part = { .kind = PART_DATA, .last = last, .data = data };
 
@@ -357,6 +378,8 @@ exchange_question_data(struct exchange *ex, struct slice data, bool last)
 	}
 	if (ex->settings != NULL)
 		exchange_expect_body(ex);
+	if (last && ex->answer_state == ANSWER_HEAD && !ex->ending)
+		exchange_expect_answer(ex);
 	exchange_leave(ex);
 }
 
@@ -469,6 +492,20 @@ exchange_error_steps(const struct exchange *ex, unsigned status)
 	return NULL;
 }
 
+/* Nothing of an answer that failed is left, and of the question no body: it was read, or will be dropped. */
+static void
+exchange_clear(struct exchange *ex)
+{
+	struct message *m = &ex->question;
+
+	message_init(&ex->answer);
+	if (m->body == BODY_NONE)
+		return;
+	message_remove(m, KNOWN_CONTENT_LENGTH, SLICE_EMPTY);
+	m->body = BODY_LENGTH;
+	m->length = 0;
+}
+
 static bool
 exchange_run_error_steps(struct exchange *ex, unsigned status)
 {
@@ -478,6 +515,7 @@ exchange_run_error_steps(struct exchange *ex, unsigned status)
 		return false;
 	exchange_end_steps(ex);
 	exchange_drop_peer(ex, false);
+	exchange_clear(ex);
 	ex->error_run = true;
 	ex->gave_up = false;
 	ex->status = (uint16_t)status;
@@ -502,19 +540,6 @@ exchange_return(struct exchange *ex, uint16_t status, struct slice type, struct 
 	if (body.n != 0)
 		exchange_return_data(ex, body, true);
 	exchange_leave(ex);
-}
-
-static void
-exchange_expect_answer(struct exchange *ex)
-{
-	struct conn *p = ex->peer;
-
-	if (p == NULL || ex->talk)
-		return;
-	if (p->hold != 0)
-		conn_expect_nothing(p);
-	else
-		conn_expect(p, p->idle_timeout, REASON_PEER_TIMEOUT);
 }
 
 void
@@ -560,13 +585,14 @@ exchange_log_failure(const struct exchange *ex, enum reason reason)
 	    ex->peer_text.n != 0 ? ", peer " : "", SLICE_ARG(ex->peer_text));
 }
 
-/* Its head is out: the client must see that what follows is missing. */
+/* Its head is out: the client must see that what follows is missing. To one of HTTP/1.0 an orderly end may be that of the body. */
 static void
 exchange_cut(struct exchange *ex)
 {
 	struct conn *c = ex->client;
+	enum body_kind body = ex->answer.body;
 
-	if (ex->answer.body == BODY_TO_CLOSE)
+	if (body == BODY_TO_CLOSE || (body == BODY_CHUNKED && ex->question.minor == 0))
 		conn_reset(c);
 	else
 		conn_end(c);
@@ -606,7 +632,7 @@ exchange_client_failed(struct exchange *ex, enum reason reason)
 
 	ex->reason = (uint8_t)reason;
 	if (c != NULL) {
-		ex->sent = c->sent - MIN_OF(c->sent, ex->queued_before);
+		ex->sent = exchange_sent(ex, c->sent);
 		c->exchange = NULL;
 		ex->client = NULL;
 	}
@@ -671,6 +697,9 @@ exchange_congestion(struct exchange *ex, struct conn *c, bool congested)
 		conn_set_hold(other, HOLD_OUTPUT);
 	else
 		conn_clear_hold(other, HOLD_OUTPUT);
+	/* It was held for itself if it was alone then; else it is held for the other, which may have no room yet. */
+	if (!congested && !other->congested)
+		conn_clear_hold(c, HOLD_OUTPUT);
 	if (other == ex->peer && ex->answer_state != ANSWER_NONE)
 		exchange_expect_answer(ex);
 	else if (other == ex->client && ex->settings != NULL)

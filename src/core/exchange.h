@@ -79,6 +79,13 @@ exchange_state(struct exchange *ex, const struct step *step)
 	return ex->state + step->state_at;
 }
 
+/* A peer has, or will have in this pass, all there is to ask: error steps ask without a body. */
+static inline bool
+exchange_is_asked(const struct exchange *ex)
+{
+	return ex->question_done || ex->error_run;
+}
+
 /* ------------------------------------------------------------------ for protocols */
 
 /* A question begins on this connection. Its message is empty; the arena is there. */

@@ -322,10 +322,44 @@ add_names(struct arena *a, struct names *names, const struct field *fields, stru
 	}
 }
 
+/* nginx's `http_user_agent` and the like, as it is written here. */
+static bool
+report_prefixed(struct reading *r, struct slice word, struct span at)
+{
+	static const struct {
+		const char *prefix, *family;
+		bool dashes;
+	} known[] = {
+		{ "http_", "header.", true }, { "sent_http_", "response_header.", true },
+		{ "upstream_http_", "response_header.", true }, { "arg_", "query.", false },
+		{ "cookie_", "cookie.", false },
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
+		size_t n = strlen(known[i].prefix);
+
+		if (word.n <= n || !slice_starts(word, slice_of(known[i].prefix)))
+			continue;
+		char *name = arena_text(r->arena, diag_word(slice_after(word, n)));
+		for (char *c = name; *c != '\0' && known[i].dashes; c++)
+			*c = *c == '_' ? '-' : *c;
+		diag_error(r->diag, at, "nginx's \"$" SLICE_FORMAT "\" is \"%s%s\" here",
+		    SLICE_ARG(diag_word(word)), known[i].family, name);
+		return true;
+	}
+	return false;
+}
+
 static void
 report_unknown(struct reading *r, const struct scope *scope, struct slice word, struct span at)
 {
 	struct slice shown = diag_word(word);
+	const struct elsewhere *elsewhere = schema_elsewhere(r, "$", word);
+
+	if (elsewhere != NULL)
+		schema_report_elsewhere(r, slice_of(elsewhere->word), at, elsewhere);
+	if (elsewhere != NULL || report_prefixed(r, word, at))
+		return;
 	struct names names = { 0 };
 
 	add_names(r->arena, &names, core_fields, shown);

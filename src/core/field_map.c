@@ -88,6 +88,11 @@ add_value(struct reading *r, struct field_map *map, const struct value *v,
 	struct map_value *value = &map->values[map->value_count++];
 
 	value->result = result;
+	if (v->kind == VALUE_WORD && (slice_starts(v->raw, SLICE("~")) || slice_starts(v->raw, SLICE("*.")))) {
+		diag_error(r->diag, v->span, "\"%.*s\" is compared as it stands; a pattern is written: ~ \"REGEX\" RESULT",
+		    SLICE_ARG(diag_word(v->raw)));
+		return false;
+	}
 	if (!schema_decode(r, v, false, &value->text))
 		return false;
 
@@ -120,8 +125,11 @@ field_map_build(struct reading *r, const struct map_block *block)
 	struct field_map *map = arena_zalloc(r->arena, sizeof(*map));
 	const struct filled *entries = block->entries.items;
 	size_t n = block->entries.n;
-	bool fine = true;
+	bool fine = block->field.kind == VALUE_WORD;
 
+	if (!fine)
+		diag_error(r->diag, block->field.span, "a field is written without quotes: " SLICE_FORMAT,
+		    SLICE_ARG(diag_word(block->field.raw)));
 	map->name = arena_slice(r->arena, block->name.text);
 	map->field = block->field;
 	map->results = arena_array(r->arena, n + 1, sizeof(*map->results));

@@ -86,7 +86,7 @@ misplaced_check(struct reading *r, const struct statement *s, void *filled)
 	    .arguments = wanted, .offset = IN_LISTENER(place), .otherwise = (default_value), \
 	    .help = text " It is the listener's: the same for all servers of an address." }
 #define MISPLACED(word) \
-	{ .name = (word), .kind = DIRECTIVE_SETTING, .flags = DIRECTIVE_LISTENER, \
+	{ .name = (word), .kind = DIRECTIVE_SETTING, .flags = DIRECTIVE_HIDDEN, \
 	    .arguments = misplaced_arguments, .check = misplaced_check, \
 	    .help = "Not here: it acts before a route is known." }
 

@@ -172,6 +172,13 @@ text_read(struct reading *r, const struct value *v, const struct argument *a, vo
 	return true;
 }
 
+/* One that is constant is sent from where it lies, however long. */
+static bool
+is_body(enum text_place place)
+{
+	return place == TEXT_PLAIN || place == TEXT_JSON || place == TEXT_HTML;
+}
+
 static bool
 text_compile(struct reading *r, const struct scope *scope, const struct argument *a, void *out)
 {
@@ -190,9 +197,10 @@ text_compile(struct reading *r, const struct scope *scope, const struct argument
 	t->constant = c.literal.n == 0 ? t->part_count == 0
 				       : t->part_count == 1 && t->parts[0].ref.field == NULL;
 	t->literal = t->constant ? builder_slice(&c.literal) : SLICE_EMPTY;
-	if (t->constant && t->literal.n > TEXT_MAX && t->place != TEXT_PLAIN)
-		diag_error(r->diag, t->raw.span, "the text is longer than %d bytes", TEXT_MAX);
-	return !t->constant || t->literal.n <= TEXT_MAX || t->place == TEXT_PLAIN;
+	if (!t->constant || t->literal.n <= TEXT_MAX || is_body(t->place))
+		return true;
+	diag_error(r->diag, t->raw.span, "the text is longer than %d bytes", TEXT_MAX);
+	return false;
 }
 
 const struct type type_text = {
@@ -243,6 +251,22 @@ put_url(struct builder *b, struct slice s, bool query)
 }
 
 static void
+put_html(struct builder *b, struct slice s)
+{
+	static const char marks[] = "&<>\"'";
+	static const char *const references[] = { "&amp;", "&lt;", "&gt;", "&quot;", "&#39;" };
+
+	for (size_t i = 0; i < s.n; i++) {
+		const char *mark = memchr(marks, s.at[i], sizeof(marks) - 1);
+
+		if (mark != NULL)
+			builder_text(b, references[mark - marks]);
+		else
+			builder_byte(b, s.at[i]);
+	}
+}
+
+static void
 put_value(const struct text *t, const struct field *f, struct slice value, struct builder *b)
 {
 	switch (t->place) {
@@ -260,6 +284,9 @@ put_value(const struct text *t, const struct field *f, struct slice value, struc
 		break;
 	case TEXT_JSON:
 		builder_json(b, value);
+		break;
+	case TEXT_HTML:
+		put_html(b, value);
 		break;
 	case TEXT_LOG:
 		builder_log(b, value);

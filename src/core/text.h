@@ -13,6 +13,7 @@ enum text_place {
 	TEXT_URL,               /* percent-encoded */
 	TEXT_HEADER,            /* control bytes become spaces, so that no value makes a new line */
 	TEXT_JSON,              /* the inside of a JSON string */
+	TEXT_HTML,              /* text of HTML and XML, or an attribute in quotes */
 	TEXT_LOG                /* control bytes and quotes as \xNN */
 };
 

@@ -15,6 +15,7 @@
 
 enum {
 	FULL_READS = 2,                 /* in a row: then a way is spliced */
+	LOOK = 1000,                    /* ms of silence behind which a reset may be hidden */
 	PIPES_KEPT = 32                 /* open ones that a worker keeps for the next way */
 };
 
@@ -33,6 +34,7 @@ struct tunnel {
 	uint64_t active;                /* clock_ms() of the last byte */
 	uint32_t idle, write;           /* ms */
 	uint64_t received;              /* what the client's connection had counted before */
+	bool looked;                    /* since the last byte: no reset came with it */
 };
 
 static struct way *
@@ -126,7 +128,8 @@ is_over(const struct tunnel *t)
 static uint64_t
 due_of(struct tunnel *t, struct conn *c)
 {
-	uint64_t due = t->active + t->idle, stuck = way_into(t, c)->stuck;
+	uint64_t due = t->active + (t->looked ? t->idle : MIN_OF(t->idle, (uint32_t)LOOK));
+	uint64_t stuck = way_into(t, c)->stuck;
 
 	return stuck != 0 ? MIN_OF(due, stuck + t->write) : due;
 }
@@ -147,6 +150,23 @@ write_is_late(struct tunnel *t, struct conn *c, uint64_t now)
 	return (c->write_due != 0 && c->write_due <= now) || (stuck != 0 && stuck + t->write <= now);
 }
 
+/* Bytes and a reset behind them are one event, and a short read ends it: once it is silent, the socket is asked. */
+static void
+look(struct tunnel *t, struct conn *c)
+{
+	t->looked = true;
+	for (size_t i = 0; i < ARRAY_COUNT(t->ways); i++) {
+		struct conn *from = t->ways[i].from;
+		int error = from->ended || from->readable ? 0 : socket_error(from->wire.fd);
+
+		if (error != 0) {
+			tunnel_broken(t, from, error);
+			return;
+		}
+	}
+	arm(t, c);
+}
+
 void
 tunnel_late(struct tunnel *t, struct conn *c)
 {
@@ -156,6 +176,8 @@ tunnel_late(struct tunnel *t, struct conn *c)
 		end(t, c->side == SIDE_CLIENT ? REASON_WRITE_TIMEOUT : REASON_PEER_WRITE_TIMEOUT, conn_reset);
 	else if (t->active + t->idle <= now)
 		end(t, REASON_IDLE_TIMEOUT, conn_close);
+	else if (!t->looked && t->active + LOOK <= now)
+		look(t, c);
 	else
 		arm(t, c);
 }
@@ -287,6 +309,10 @@ step(struct tunnel *t, struct way *w, size_t *budget)
 	}
 	from->received += (size_t)n;
 	t->active = clock_ms();
+	if (t->looked) {
+		t->looked = false;
+		arm(t, t->ways[SIDE_CLIENT].from);
+	}
 	*budget -= MIN_OF((size_t)n, *budget);
 	return true;
 }

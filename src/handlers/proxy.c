@@ -93,8 +93,7 @@ proxy_asks_for_body(const struct exchange *ex)
 {
 	const struct message *m = &ex->question;
 
-	/* Error steps run when the body is gone. */
-	return m->body != BODY_NONE && !(m->body == BODY_LENGTH && m->length == 0) && !ex->error_run;
+	return m->body != BODY_NONE && !(m->body == BODY_LENGTH && m->length == 0);
 }
 
 static void
@@ -127,7 +126,8 @@ proxy_opened(struct exchange *ex, const struct step *step)
 		return;
 	}
 	proxy_send_question(ex, st);
-	conn_expect(p, st->upstream->header_timeout, REASON_PEER_TIMEOUT);
+	if (exchange_is_asked(ex))
+		conn_expect(p, st->upstream->header_timeout, REASON_PEER_TIMEOUT);
 	exchange_release_question(ex);
 }
 
@@ -256,7 +256,7 @@ proxy_data(struct exchange *ex, const struct step *step, const struct part *part
 	}
 	if (st->open && ex->peer != NULL) {
 		exchange_send(ex, part);
-		if (ex->answer_state == ANSWER_NONE)
+		if (part->last && ex->answer_state == ANSWER_NONE)
 			conn_expect(ex->peer, st->upstream->header_timeout, REASON_PEER_TIMEOUT);
 	} else if (st->kept_n >= PROXY_KEEP_MAX) {
 		exchange_hold_question(ex);
@@ -265,9 +265,9 @@ proxy_data(struct exchange *ex, const struct step *step, const struct part *part
 
 /* Whether the same question may be asked again elsewhere: the peer has not got it, or asking twice does no harm. */
 static bool
-proxy_may_retry(const struct exchange *ex, const struct proxy_state *st, enum reason reason)
+proxy_may_ask_again(const struct exchange *ex, const struct proxy_state *st, enum reason reason)
 {
-	if (ex->answer_state != ANSWER_NONE || ex->client == NULL || st->retries == 0)
+	if (ex->answer_state != ANSWER_NONE || ex->client == NULL)
 		return false;
 	if (!st->open)
 		return true;
@@ -281,18 +281,18 @@ proxy_peer_fail(struct exchange *ex, const struct step *step, enum reason reason
 {
 	struct proxy_state *st = exchange_state(ex, step);
 	bool stale = st->open && st->pooled && (reason == REASON_PEER_CLOSED || reason == REASON_PEER_RESET);
-	bool retry = proxy_may_retry(ex, st, reason);
+	bool again = proxy_may_ask_again(ex, st, reason);
 
 	st->open = false;
-	if (stale && retry) {
-		/* It closed just as it was reused: no failure of the peer. */
+	if (stale && again) {
+		/* It closed just as it was reused: no failure of the peer, and none of the retries. */
 		st->fresh = true;
 		if (proxy_reach(ex, step))
 			return;
 		reason = REASON_PEER_REFUSED;
 	}
 	proxy_note_failure(ex, st, reason);
-	if (!retry) {
+	if (!again || st->retries == 0) {
 		exchange_abort(ex, reason);
 		return;
 	}
@@ -305,7 +305,8 @@ proxy_end(struct exchange *ex, const struct step *step)
 {
 	struct proxy_state *st = exchange_state(ex, step);
 
-	if (st->peer != NULL && ex->answer_state == ANSWER_DONE && ex->reason == REASON_NONE)
+	/* Complete, or a tunnel. */
+	if (st->peer != NULL && ex->answer_state != ANSWER_NONE && ex->reason == REASON_NONE)
 		upstream_worked(ex->engine, ex->snapshot, st->upstream, st->peer);
 	proxy_drop_kept(ex, st);
 }

@@ -27,6 +27,25 @@ status_redirects(int64_t status)
 }
 
 static bool
+ends_nocase(struct slice s, struct slice end)
+{
+	return s.n >= end.n && slice_equal_nocase(slice_after(s, s.n - end.n), end);
+}
+
+/* A value must not end the string, the text or the attribute that it stands in. */
+static enum text_place
+place_for(struct slice type)
+{
+	struct slice name = slice_trim(slice_first(type, slice_find(type, ';', 0)));
+
+	if (slice_equal_nocase(name, SLICE("application/json")) || ends_nocase(name, SLICE("+json")))
+		return TEXT_JSON;
+	if (slice_equal_nocase(name, SLICE("text/html")) || ends_nocase(name, SLICE("/xml")) || ends_nocase(name, SLICE("+xml")))
+		return TEXT_HTML;
+	return TEXT_PLAIN;
+}
+
+static bool
 reply_check(struct reading *r, const struct statement *s, void *filled)
 {
 	struct reply *reply = filled;
@@ -42,10 +61,7 @@ reply_check(struct reading *r, const struct statement *s, void *filled)
 		    r->diag, reply->body.raw.span, "a %d answer has no body", (int)reply->status);
 		return false;
 	}
-	/* A value must not end the JSON string that it stands in. */
-	if (slice_equal_nocase(slice_first(reply->type, slice_find(reply->type, ';', 0)),
-		SLICE("application/json")))
-		reply->body.place = TEXT_JSON;
+	reply->body.place = place_for(reply->type);
 	for (size_t i = 0; i < reply->type.n; i++)
 		if ((unsigned char)reply->type.at[i] < ' ' || reply->type.at[i] == 0x7f) {
 			diag_error(r->diag, s->span, "a media type has no control bytes");

@@ -326,7 +326,10 @@ socket_receive(int fd, void *message, size_t n, int *fds, size_t *fd_count)
 	if (count > room || (packet.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
 		for (size_t i = 0; i < count; i++)
 			close(all[i]);
-		errno = EMSGSIZE;
+		/* The message is whole, and this process could not take its descriptors. */
+		bool no_room = count <= room && (packet.msg_flags & MSG_TRUNC) == 0;
+
+		errno = no_room ? EMFILE : EMSGSIZE;
 		return -1;
 	}
 	if (count > 0)

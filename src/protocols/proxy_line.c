@@ -9,6 +9,8 @@
 #include "core/engine.h"
 #include "core/proxy_header.h"
 
+enum { DRAIN_GRACE = 1000 };              /* ms in which a header may still come, when the worker leaves */
+
 static void
 refuse(struct conn *c)
 {
@@ -67,7 +69,17 @@ proxy_line_finish(struct conn *c, size_t left)
 static void
 proxy_line_late(struct conn *c, enum reason reason)
 {
-	refuse(c);
+	if (reason == REASON_BAD_PROXY_LINE)
+		refuse(c);
+	else
+		conn_close(c);
+}
+
+/* It may have been accepted a moment ago, and what it asks for be under way. */
+static void
+proxy_line_drain(struct conn *c)
+{
+	conn_expect(c, DRAIN_GRACE, REASON_SHUTDOWN);
 }
 
 const struct protocol_ops protocol_proxy_line = {
@@ -76,5 +88,5 @@ const struct protocol_ops protocol_proxy_line = {
 	.read = proxy_line_read,
 	.finish = proxy_line_finish,
 	.late = proxy_line_late,
-	.drain = conn_close,
+	.drain = proxy_line_drain,
 };

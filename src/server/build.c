@@ -57,6 +57,18 @@ protocol_name(void *what, size_t i)
 	return registry_protocols[i]->name;
 }
 
+static void
+report_no_protocol(struct build *b, const struct name *name)
+{
+	char text[256];
+	struct builder known = builder_on(text, sizeof(text) - 1);
+
+	for (const struct protocol_ops *const *p = registry_protocols; *p != NULL; p++)
+		builder_printf(&known, "%s%s", p == registry_protocols ? "" : p[1] == NULL ? " and " : ", ", (*p)->name);
+	diag_error(b->diag, name->span, "there is no protocol \"%.*s\"; there are %.*s", SLICE_ARG(diag_word(name->text)),
+	    (int)known.n, known.at);
+}
+
 const struct protocol_ops *
 build_find_protocol(struct build *b, const struct name *name)
 {
@@ -70,10 +82,15 @@ build_find_protocol(struct build *b, const struct name *name)
 		count++;
 
 	const char *closest = diag_closest(name->text, protocol_name, NULL, count);
+	const struct elsewhere *elsewhere = schema_elsewhere(&b->reading, "protocol", name->text);
 
-	diag_error(b->diag, name->span, "there is no protocol \"%.*s\"%s%s%s",
-	    SLICE_ARG(diag_word(name->text)), closest != NULL ? "; did you mean \"" : "",
-	    closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
+	if (elsewhere != NULL)
+		schema_report_elsewhere(&b->reading, name->text, name->span, elsewhere);
+	else if (closest != NULL)
+		diag_error(b->diag, name->span, "there is no protocol \"%.*s\"; did you mean \"%s\"?",
+		    SLICE_ARG(diag_word(name->text)), closest);
+	else
+		report_no_protocol(b, name);
 	return NULL;
 }
 
@@ -159,7 +176,9 @@ build_main(struct build *b)
 	const struct main_block *m = &b->main;
 	struct snapshot *s = b->snapshot;
 
-	s->user = arena_slice(&s->arena, m->user.text);
+	/* The default stands in no file: who is not root need not hear that it cannot be. */
+	if (m->user.span.file != 0)
+		s->user = arena_slice(&s->arena, m->user.text);
 	s->group = arena_slice(&s->arena, m->group.text);
 	s->workers = m->workers;
 	s->daemon = m->daemon;

@@ -73,7 +73,7 @@ receive_one(struct channel *c)
 		return c->fd >= 0 && c->event.watched;
 	}
 	/* Its descriptors found no room here: they are lost, and what they were for is not done. */
-	if (n < 0 && errno == EMSGSIZE) {
+	if (n < 0 && errno == EMFILE) {
 		log_line(LOG_ALERT, "no descriptors left for those that came with a message");
 		return true;
 	}

@@ -288,7 +288,7 @@ on_report(struct channel *c, const struct channel_message *r, const int *fds, si
 		log_line(LOG_INFO, "worker %u (%d) serves", s->number + 1, (int)s->pid);
 	} else if (r->kind == CHANNEL_LEAVING && s->state == SLOT_READY) {
 		s->state = SLOT_LEAVING;
-		log_line(LOG_NOTICE, "worker %u (%d) drains", s->number + 1, (int)s->pid);
+		log_line(LOG_INFO, "worker %u (%d) drains", s->number + 1, (int)s->pid);
 	} else if (r->kind == CHANNEL_FAILED) {
 		log_line(LOG_ERROR, "worker %u (%d) cannot serve the configuration", s->number + 1, (int)s->pid);
 	}
@@ -606,7 +606,7 @@ begin_serving(struct master *m)
 static void
 spawn_due(struct master *m)
 {
-	for (size_t i = 0; i < m->slot_count && !m->is_worker; i++)
+	for (size_t i = 0; i < m->slot_count && !m->is_worker && m->phase <= PHASE_SERVING; i++)
 		if (m->slots[i].state == SLOT_EMPTY && m->slots[i].due <= clock_ms())
 			spawn(m, &m->slots[i]);
 }
@@ -625,8 +625,7 @@ settle(void *what)
 {
 	struct master *m = what;
 
-	if (m->phase <= PHASE_SERVING)
-		spawn_due(m);
+	spawn_due(m);
 	if (m->is_worker)
 		return;
 	if (m->phase == PHASE_STARTING)

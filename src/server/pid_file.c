@@ -38,6 +38,19 @@ is_alive(pid_t pid)
 	return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
 }
 
+/* What is removed at the end must be ours to remove. False: closed, with errno. */
+static bool
+is_regular(int fd)
+{
+	struct stat about;
+
+	if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode))
+		return true;
+	close(fd);
+	errno = EINVAL;
+	return false;
+}
+
 static bool
 is_still_there(int fd, const char *path)
 {
@@ -51,21 +64,21 @@ is_still_there(int fd, const char *path)
 bool
 pid_file_take(struct pid_file *p, const char *path, pid_t *holder)
 {
+	bool held = false;
+
 	*holder = 0;
 	for (int i = 0; i < TRIES; i++) {
 		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
 
-		if (fd < 0)
+		if (fd < 0 || !is_regular(fd))
 			return false;
-		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-			int error = errno;
-
+		held = flock(fd, LOCK_EX | LOCK_NB) < 0;
+		if (held) {
 			*holder = read_number(fd);
 			close(fd);
-			errno = error;
 			/* Nobody of that number: one that ends, or a look of `server -s`. */
-			if (errno != EWOULDBLOCK || is_alive(*holder))
-				return false;
+			if (is_alive(*holder))
+				break;
 			usleep(PAUSE);
 			continue;
 		}
@@ -75,8 +88,7 @@ pid_file_take(struct pid_file *p, const char *path, pid_t *holder)
 		}
 		close(fd);
 	}
-	if (*holder == 0)
-		errno = EBUSY;
+	errno = held ? EWOULDBLOCK : EBUSY;
 	return false;
 }
 

@@ -209,7 +209,7 @@ static const struct table upstream_tables[] = {
 };
 
 static const struct directive main_rows[] = {
-	{ "user", DIRECTIVE_SETTING, .arguments = user_arguments,
+	{ "user", DIRECTIVE_SETTING, .arguments = user_arguments, .otherwise = "nobody",
 	    .help = "Who the workers are, when the start is by root: a user, and a group if it is "
 	    "not the user's own." },
 	{ "workers", DIRECTIVE_SETTING, .arguments = workers_arguments,

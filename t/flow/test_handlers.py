@@ -16,6 +16,8 @@ class Handlers(flow.Case):
             route /bare   { return 403; }
             route /field  { return 200 "${method} ${host} ${path} ${query.a} ${header.x-y} ${src}|"; }
             route /dollar { return 200 "\\${x}"; }
+            route /page   { return 200 "<a title='${query}'>${query.a}</a>" type="text/html; charset=utf-8"; }
+            route /problem { return 200 '{"a":"${query.a}"}' type=application/problem+json; }
         }""")
         self.assertEqual(s.get("/text").text, "a\tb\n")
         self.assertEqual(s.get("/single").text, 'say "hi"')
@@ -26,6 +28,10 @@ class Handlers(flow.Case):
         self.assertEqual(s.get("/field?a=1&b=2", headers="X-Y: z").text, "GET localhost /field 1 z 127.0.0.1|")
         self.assertEqual(s.get("/field").text, "GET localhost /field   127.0.0.1|")
         self.assertEqual(s.get("/dollar").text, "${x}")
+        # What a client sends is escaped for what the answer is.
+        self.assertEqual(s.get("/page?a=%3Cb%3E%26").text, "<a title='a=%3Cb%3E%26'>&lt;b&gt;&amp;</a>")
+        self.assertEqual(s.get("/page?a='\"").text, "<a title='a=&#39;&quot;'>&#39;&quot;</a>")
+        self.assertEqual(s.get("/problem?a=%22%5c").text, '{"a":"\\"\\\\"}')
 
     def test_redirect(self):
         s = self.server(HEAD + """

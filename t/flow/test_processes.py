@@ -92,8 +92,64 @@ class Slow(threading.Thread):
         self.listener.close()
 
 
+class Asking(threading.Thread):
+    """A client that keeps its connection, asks again and again, and counts what goes wrong."""
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server = server
+        self.answers = self.ended = self.refused = self.wrong = 0
+        self.socket, self.done = None, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.done.is_set():
+            try:
+                self.socket = self.server.connect()
+            except OSError:
+                self.refused += 1
+                time.sleep(0.05)
+                continue
+            with self.socket:
+                self.ask()
+
+    def ask(self):
+        try:
+            while not self.done.is_set():
+                self.socket.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = b""
+                while not answer.endswith(b"\r\n\r\nhello"):
+                    piece = self.socket.recv(4096)
+                    if not piece:
+                        raise ConnectionResetError
+                    answer += piece
+                if not answer.startswith(b"HTTP/1.1 200 "):
+                    self.wrong += 1
+                self.answers += 1
+                time.sleep(0.005)
+        except TimeoutError:
+            self.wrong += 1
+        except OSError:
+            self.ended += not self.done.is_set()
+
+    def finish(self):
+        self.done.set()
+        self.join(10)
+
+
+def sockets_of(pid):
+    """The clients' ports of a process's TCP connections."""
+    ours = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            ours.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    with open("/proc/net/tcp") as f:
+        lines = [line.split() for line in f.readlines()[1:]]
+    return {int(line[2].split(":")[1], 16) for line in lines if f"socket:[{line[9]}]" in ours}
+
+
 class Server:
-    def __init__(self, test, settings="", wrap=(), more=""):
+    def __init__(self, test, settings="", wrap=(), more="", workers=WORKERS):
         self.directory = tempfile.mkdtemp(prefix="processes.")
         os.chmod(self.directory, 0o755)
         test.addCleanup(shutil.rmtree, self.directory, True)
@@ -102,7 +158,7 @@ class Server:
         self.wrap = list(wrap)
         with open(self.config, "w") as f:
             f.write(f"""
-workers {WORKERS};
+workers {workers};
 connections 100;
 pid server.pid;
 error_log error.log info;
@@ -255,6 +311,72 @@ class Processes(unittest.TestCase):
         self.assertFalse(os.path.exists(server.path("server.pid")))
         self.assertFalse(os.path.exists(server.path("web.sock")))
 
+    def test_logs_and_binds_are_said_together(self):
+        server = Server(self)
+        with open(server.config) as f:
+            text = f.read().replace(f"listen 127.0.0.1:{server.port};", "listen 203.0.113.1:1;")
+        with open(server.config, "w") as f:
+            f.write(text.replace("access_log access.log;", "access_log /nowhere/access.log;"))
+        run = server.run()
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("cannot open /nowhere/access.log: No such file", run.stderr)
+        self.assertIn("cannot listen on 203.0.113.1:1: Cannot assign", run.stderr)
+        self.assertFalse(os.path.exists(server.path("server.pid")))
+
+    def test_pid_file_is_a_file(self):
+        """What is not ours to remove is not taken."""
+        server = Server(self)
+        os.mkfifo(server.path("server.pid"))
+        run = server.run()
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("cannot write the pid file " + server.path("server.pid"), run.stderr)
+        self.assertTrue(os.path.exists(server.path("server.pid")))
+
+    def test_standard_descriptors_that_are_closed(self):
+        """No socket or file of ours gets their numbers: what is written to stderr would go into it."""
+        server = Server(self, wrap=["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]).start()
+        for pid in [server.process.pid, *(server.workers() if os.geteuid() == 0 else [])]:
+            for fd in range(3):
+                self.assertEqual(os.readlink(f"/proc/{pid}/fd/{fd}"), "/dev/null")
+        self.assert_served(server, 4)
+        server.signal(signal.SIGTERM)
+        self.assert_clean_end(server)
+
+    def test_signals_that_the_parent_blocked(self):
+        server = Server(self, wrap=["env", "--block-signal=TERM", "--block-signal=CHLD", "--block-signal=USR1"]).start()
+        os.kill(server.workers()[0], signal.SIGKILL)
+        self.assertTrue(until(lambda: server.log().count(" serves") == WORKERS + 1))
+        server.signal(signal.SIGTERM)
+        self.assert_clean_end(server)
+
+    def test_no_process_for_a_worker(self):
+        """A start that lacks a worker is none; it does not wait for better times."""
+        server = Server(self)
+        if os.geteuid() != 0:
+            self.skipTest("needs a user without processes")
+        os.chmod(server.directory, 0o777)
+        run = subprocess.run(["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--inh-caps=-all",
+                              "bash", "-c", f'ulimit -u {WORKERS}; exec "$0" -c "$1"', SERVER, server.config],
+                             capture_output=True, text=True, timeout=20)
+        if "setpriv" in run.stderr or not server.log():
+            self.skipTest(run.stderr)
+        self.assertEqual(run.returncode, 1)
+        self.assertNotIn("serving:", server.log())
+        self.assertIn("no process for a worker", server.log())
+        self.assertFalse(os.path.exists(server.path("server.pid")))
+
+    def test_background_without_an_error_log(self):
+        server = Server(self, settings="daemon on;")
+        with open(server.config) as f:
+            text = f.read().replace("error_log error.log info;", "")
+        with open(server.config, "w") as f:
+            f.write(text)
+        run = server.run()
+        self.assertEqual(run.returncode, 0)
+        self.assertIn("in the background there is no stderr to log to; write: error_log PATH;", run.stderr)
+        self.assertEqual(server.run("-s", "stop").returncode, 0)
+        self.assertTrue(until(lambda: not os.path.exists(server.path("server.pid"))))
+
     def test_bad_configuration(self):
         server = Server(self, settings="wrokers 3;")
         run = server.run()
@@ -348,6 +470,80 @@ class Processes(unittest.TestCase):
         self.assertTrue(until(lambda: server.log().count(" serves") == WORKERS + 1))
         self.assertEqual(len(server.workers()), WORKERS)
         self.assertIn(f"({before[0]}) was ended by signal 9", server.log())
+
+    def test_only_the_connections_of_a_killed_worker_end(self):
+        server = Server(self).start()
+        clients = [Asking(server) for _ in range(24)]
+        self.addCleanup(lambda: [c.finish() for c in clients])
+        self.assertTrue(until(lambda: all(c.answers >= 3 for c in clients), 20))
+        victim = server.workers()[0]
+        owned = None
+        if os.geteuid() == 0:
+            ports = sockets_of(victim)
+            owned = [int(c.socket.getsockname()[1] in ports) for c in clients]
+        os.kill(victim, signal.SIGKILL)
+        self.assertTrue(until(lambda: server.log().count(" serves") == WORKERS + 1, 10))
+        seen = [c.answers for c in clients]
+        self.assertTrue(until(lambda: all(c.answers >= n + 3 for c, n in zip(clients, seen)), 20))
+        for c in clients:
+            c.finish()
+        ended = [c.ended for c in clients]
+        self.assertEqual([(c.refused, c.wrong) for c in clients], [(0, 0)] * len(clients))
+        self.assertLessEqual(max(ended), 1)
+        if owned is not None:
+            self.assertEqual(ended, owned)
+            self.assertIn(sum(owned), range(1, len(clients)))
+
+    def test_crashes_leave_no_descriptor(self):
+        """Fifty deaths, spread over ten workers: what waits between two of one stays short."""
+        server = Server(self, workers=10).start()
+
+        def descriptors():
+            return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+        before = descriptors()
+        for i in range(5):
+            for worker in server.workers():
+                os.kill(worker, signal.SIGKILL)
+            self.assertTrue(until(lambda i=i: server.log().count(" serves") == 10 * (i + 2), 20), server.log())
+        self.assertEqual(server.log().count("was ended by signal 9"), 50)
+        self.assertTrue(until(lambda: descriptors() <= before), (before, descriptors()))
+        self.assertEqual(len(server.workers()), 10)
+        self.assert_served(server)
+
+    def test_worker_that_drains_by_itself(self):
+        """Its sockets are another's at once, however long its last client stays."""
+        slow = Slow()
+        self.addCleanup(slow.close)
+        server = Server(self, more=f"route /slow {{ proxy 127.0.0.1:{slow.port}; }}").start()
+        held = [server.connect() for _ in range(16)]
+        for s in held:
+            s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        self.assertTrue(slow.asked.wait(5))
+        time.sleep(0.3)
+        leaving = server.workers()[0]
+        os.kill(leaving, signal.SIGQUIT)
+        self.assertTrue(until(lambda: f"({leaving}) drains" in server.log()))
+        self.assert_served(server)
+        self.assertIn(leaving, server.workers())
+        slow.go.set()
+        for s in held:
+            with s:
+                self.assertTrue(read_all(s).endswith(b"slow\n"))
+        self.assertTrue(until(lambda: server.log().count(" serves") == WORKERS + 1))
+        self.assertNotIn(leaving, server.workers())
+
+    def test_stopped_master_blames_nobody(self):
+        server = Server(self).start()
+        workers = server.workers()
+        server.signal(signal.SIGSTOP)
+        time.sleep(3)
+        self.assert_served(server, 8)
+        server.signal(signal.SIGCONT)
+        time.sleep(1.5)
+        self.assertEqual(server.workers(), workers)
+        self.assertNotIn("hangs", server.log())
+        self.assertNotIn("does not answer", server.log())
 
     def test_connections_waiting_for_a_killed_worker_are_served(self):
         server = Server(self).start()

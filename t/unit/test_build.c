@@ -20,17 +20,35 @@ struct built {
 };
 
 static void
-build_text(struct built *b, const char *text, const char *prefix)
+build_begin(struct built *b)
 {
-	struct source main = { .kind = SOURCE_FILE, .name = SLICE("/c/main.conf"), .text = slice_of(text) };
-	struct build_input in = { .files = &b->files, .path = SLICE("/c/main.conf"), .prefix = slice_of(prefix) };
-
 	arena_init(&b->arena, NULL, 0);
 	sources_init(&b->files, &b->arena, false);
 	b->files.directory = SLICE("/c");
-	sources_add(&b->files, &main);
 	diag_init(&b->diag, &b->arena, &b->files);
+}
+
+static void
+build_of(struct built *b, const char *text, const char *prefix, const struct snapshot *previous)
+{
+	struct source main = { .kind = SOURCE_FILE, .name = SLICE("/c/main.conf"), .text = slice_of(text) };
+	struct build_input in = { .files = &b->files, .path = SLICE("/c/main.conf"), .prefix = slice_of(prefix), .previous = previous };
+
+	build_begin(b);
+	sources_add(&b->files, &main);
 	b->snapshot = build_snapshot(&in, &b->diag);
+}
+
+static void
+build_quietly(struct built *b, const char *text, const struct snapshot *previous)
+{
+	build_of(b, text, "", previous);
+}
+
+static void
+build_text(struct built *b, const char *text, const char *prefix)
+{
+	build_of(b, text, prefix, NULL);
 	if (b->snapshot == NULL)
 		diag_print(&b->diag, stderr);
 }
@@ -297,6 +315,253 @@ test_again(void **state)
 	build_close(&a);
 }
 
+/* ------------------------------------------------------------------ listeners: what is one, and what is not */
+
+/* Says that of a configuration that has no snapshot. */
+static void
+expect_wrong(const char *text, const char *said)
+{
+	struct built b;
+	char *all = NULL;
+	size_t n = 0;
+
+	build_quietly(&b, text, NULL);
+	assert_null(b.snapshot);
+
+	FILE *to = open_memstream(&all, &n);
+
+	diag_print(&b.diag, to);
+	fclose(to);
+	if (strstr(all, said) == NULL)
+		fail_msg("%s\nis answered with:\n%s", text, all);
+	free(all);
+	build_close(&b);
+}
+
+static void
+test_listener_conflicts(void **state)
+{
+	expect_wrong("server { listen 80; server_name a; protocol tcp; echo; }", "needs protocol http");
+	expect_wrong("server a { listen 80; server_name a; echo; } server b { listen 80; protocol tcp; echo; }", "the protocol of [::]:80 differs");
+	expect_wrong("server a { listen 80; server_name a; echo; } server b { listen 80 proxy_protocol; server_name b; echo; }", "proxy_protocol of [::]:80 differs");
+	expect_wrong("server a { listen 80; server_name a; timeout { header 5s; } echo; } server b { listen 80; server_name b; echo; }", "timeout { header } of [::]:80 differs");
+	expect_wrong("server a { listen 80; server_name a; max { uri 4k; } echo; } server b { listen 80; server_name b; echo; }", "max { uri } of [::]:80 differs");
+	expect_wrong("server a { listen 80 backlog=1; server_name a; echo; } server b { listen 80 backlog=2; server_name b; echo; }", "the backlog of [::]:80 is said twice");
+	expect_wrong("server a { listen 80 default_server; echo; } server b { listen 80 default_server; echo; }", "[::]:80 has a default_server already");
+	expect_wrong("server { listen 80; listen *:80; echo; }", "this server listens on [::]:80 already");
+	expect_wrong("server a { listen 80; server_name x; echo; } server b { listen 80; server_name X; echo; }", "\"x\" is the name of another server");
+	expect_wrong("server a { listen 80; server_name a; echo; } server b { listen 80; echo; }", "nothing leads to this server on [::]:80");
+	expect_wrong("server a { listen 80; protocol tcp; echo; } server b { listen 80; protocol tcp; echo; }", "two servers on [::]:80");
+	expect_wrong("server a { listen 80; echo; } server a { listen 81; echo; }", "there are two servers \"a\"");
+}
+
+/* One address written in several ways, several addresses that are not one. */
+static void
+test_addresses(void **state)
+{
+	struct built b;
+
+	build_open(&b, "server a { listen 80; listen 127.0.0.1:80; listen [::1]:80; server_name a; echo; }"
+	    "server b { listen *:80; listen [::]:81; listen unix:/x; server_name b; echo; }");
+	assert_int_equal(b.snapshot->listener_count, 5);
+	assert_false(b.snapshot->listeners[0].alone);
+	assert_null(b.snapshot->listeners[0].only);
+	for (size_t i = 1; i < 5; i++) {
+		assert_true(b.snapshot->listeners[i].alone);
+		assert_ptr_equal(b.snapshot->listeners[i].only, &b.snapshot->servers[i < 3 ? 0 : 1]);
+	}
+	build_close(&b);
+}
+
+static void
+test_hosts(void **state)
+{
+	struct built b;
+
+	build_open(&b, "server a { listen 80; server_name example.com *.example.com; echo; }"
+	    "server b { listen 80; server_name x.example.com *.y.example.com [::1] xn--bcher-kva.example; echo; }"
+	    "server c { listen 80 default_server; echo; }");
+
+	const struct snapshot *s = b.snapshot;
+	const struct host_table *t = s->listeners[0].hosts;
+
+	assert_ptr_equal(host_find(t, SLICE("example.com")), &s->servers[0]);
+	assert_ptr_equal(host_find(t, SLICE("w.example.com")), &s->servers[0]);
+	assert_ptr_equal(host_find(t, SLICE("v.w.example.com")), &s->servers[0]);
+	/* exact before wildcard, the longer wildcard before the shorter */
+	assert_ptr_equal(host_find(t, SLICE("x.example.com")), &s->servers[1]);
+	assert_ptr_equal(host_find(t, SLICE("y.example.com")), &s->servers[0]);
+	assert_ptr_equal(host_find(t, SLICE("z.y.example.com")), &s->servers[1]);
+	assert_ptr_equal(host_find(t, SLICE("[::1]")), &s->servers[1]);
+	assert_ptr_equal(host_find(t, SLICE("xn--bcher-kva.example")), &s->servers[1]);
+	assert_null(host_find(t, SLICE("notexample.com")));
+	assert_null(host_find(t, SLICE("com")));
+	assert_null(host_find(t, SLICE("")));
+	assert_ptr_equal(s->listeners[0].only, &s->servers[2]);
+	build_close(&b);
+}
+
+/* ------------------------------------------------------------------ settings */
+
+static void
+test_inheritance(void **state)
+{
+	struct built b;
+
+	build_open(&b, "defaults { timeout { header 5s; body 6s; write 7s; } max { body 10m; } access_log /d; }"
+	    "server a { listen 80; timeout { body 8s; } max { headers 64k; }"
+	    "  route /x { max { body 1k; } return 200; } route { return 200; } }"
+	    "server b { listen 81; access_log off; return 200; }");
+
+	const struct server *a = &b.snapshot->servers[0], *c = &b.snapshot->servers[1];
+
+	assert_int_equal(b.snapshot->listeners[0].settings.head_timeout, 5000);
+	assert_int_equal(b.snapshot->listeners[0].settings.head_max, 64 * 1024);
+	assert_int_equal(b.snapshot->listeners[1].settings.head_max, 32 * 1024);
+	assert_int_equal(a->settings.body_timeout, 8000);
+	assert_int_equal(a->settings.write_timeout, 7000);
+	assert_int_equal(a->settings.keepalive_timeout, 60000);
+	assert_int_equal(a->settings.body_max, 10 * 1024 * 1024);
+	assert_int_equal(a->settings.access.log, 0);
+	assert_int_equal(a->routes[0].settings->body_max, 1024);
+	assert_int_equal(a->routes[0].settings->body_timeout, 8000);
+	assert_int_equal(a->routes[0].settings->access.log, 0);
+	assert_ptr_equal(a->routes[1].settings, &a->settings);
+	assert_int_equal(c->settings.body_timeout, 6000);
+	assert_int_equal(c->settings.access.log, -1);
+	build_close(&b);
+}
+
+/* ------------------------------------------------------------------ maps as choosers */
+
+static void
+test_map_chooses(void **state)
+{
+	struct built b;
+
+	build_open(&b, "upstream a { server 127.0.0.1:1; } upstream b { server 127.0.0.1:2; }"
+	    "map who header.x { \"a\" a; ~ \"^b\" b; default a; } server { listen 80; proxy who; }");
+	assert_string_equal(names_of(&b.snapshot->servers[0].routes[0].steps), "proxy ");
+	assert_int_equal(b.snapshot->upstream_count, 2);
+	build_close(&b);
+	expect_wrong("upstream a { server 127.0.0.1:1; } map who header.x { \"a\" nobody; } server { listen 80; proxy who; }", "nobody");
+	expect_wrong("map who header.x { \"a\" \"b\"; } map who path { \"c\" \"d\"; } server { listen 80; return 200; }", "there are two maps \"who\"");
+}
+
+/* ------------------------------------------------------------------ a function of its files */
+
+static const char much[] =
+    "upstream app { server 127.0.0.1:1 weight=3; server unix:/s; } map m method { \"GET\" \"x\"; default \"y\"; }\n"
+    "defaults { access_log /l json; }\n"
+    "server one { listen 80; listen 81 proxy_protocol; server_name one *.two; deny 10.0.0.0/8 when path ~ \"^/x\"; request_header set X \"${map.m}\";\n"
+    "  route ~ \"^/(?<a>[a-z]+)$\" when query.b == \"1\" { rewrite \"/${a}\"; proxy app; } route = /r { redirect https; } route { proxy 127.0.0.1:9; }\n"
+    "  error 502..504 { return 503 \"${reason}\"; } }\n"
+    "server two { listen 80 default_server; echo; } server raw { listen unix:/u; protocol tcp; proxy app; }";
+
+/* What can be seen of a snapshot, as text. */
+static char *
+shape_of(const struct snapshot *s)
+{
+	char *text = NULL;
+	size_t n = 0;
+	FILE *to = open_memstream(&text, &n);
+
+	fprintf(to, "%zu bytes %zu %zu %zu %zu\n", s->arena.total, s->listener_count, s->server_count, s->upstream_count, s->log_count);
+	for (size_t i = 0; i < s->listener_count; i++)
+		fprintf(to, SLICE_FORMAT " %llx %d %s\n", SLICE_ARG(s->listeners[i].text), (unsigned long long)s->listeners[i].fingerprint,
+		    s->listeners[i].alone, s->listeners[i].protocol->name);
+	for (size_t i = 0; i < s->server_count; i++)
+		for (size_t k = 0; k < s->servers[i].route_count; k++) {
+			const struct route *r = &s->servers[i].routes[k];
+
+			fprintf(to, SLICE_FORMAT " %d " SLICE_FORMAT " %s%u %u\n", SLICE_ARG(s->servers[i].name), r->kind, SLICE_ARG(r->shown),
+			    names_of(&r->steps), r->steps.answers, r->steps.state_size);
+		}
+	for (size_t i = 0; i < s->shared_count; i++)
+		fprintf(to, "%s %u\n", s->shared[i].name, s->shared[i].size);
+	fclose(to);
+	return text;
+}
+
+static void
+test_pure(void **state)
+{
+	struct built a, b, c;
+
+	build_open(&a, much);
+
+	char *first = shape_of(a.snapshot);
+
+	build_quietly(&b, much, a.snapshot);
+	assert_non_null(b.snapshot);
+
+	char *second = shape_of(b.snapshot), *again = shape_of(a.snapshot);
+
+	assert_string_equal(first, second);
+	/* the one before is as it was, and is not needed */
+	assert_string_equal(first, again);
+	assert_int_equal(a.snapshot->holders, 1);
+	build_close(&a);
+
+	/* nor does one that fails leave anything */
+	build_quietly(&c, "server { listen 80; proxi x; }", b.snapshot);
+	assert_null(c.snapshot);
+	build_close(&c);
+	free(again);
+	again = shape_of(b.snapshot);
+	assert_string_equal(first, again);
+	free(first);
+	free(second);
+	free(again);
+	build_close(&b);
+}
+
+static uint64_t
+fingerprint_of(const char *text)
+{
+	struct built b;
+
+	build_open(&b, text);
+
+	uint64_t print = b.snapshot->listeners[0].fingerprint;
+
+	build_close(&b);
+	return print;
+}
+
+/* What was negotiated or framed by a listener, and nothing else. */
+static void
+test_fingerprints(void **state)
+{
+	uint64_t plain = fingerprint_of("server { listen 80; return 200; }");
+
+	assert_int_equal(plain, fingerprint_of("server x { listen 81 backlog=3; server_name y; timeout { header 3s; } echo; }"));
+	assert_int_not_equal(plain, fingerprint_of("server { listen 80 proxy_protocol; return 200; }"));
+	assert_int_not_equal(plain, fingerprint_of("server { listen 80; protocol tcp; echo; }"));
+	assert_int_not_equal(fingerprint_of("server { listen 80 proxy_protocol; echo; }"),
+	    fingerprint_of("server { listen 80 proxy_protocol; protocol tcp; echo; }"));
+}
+
+/* Files by include, at any depth, in the order of their names. */
+static void
+test_files(void **state)
+{
+	struct built b;
+	static const char *const names[] = { "/c/main.conf", "/c/sites", "/c/one.conf", "/c/deep.conf" };
+	static const char *const texts[] = { "include one.conf; server { listen 82; echo; }", "", "server { listen 80; include deep.conf; }", "return 200;" };
+	struct build_input in = { .files = &b.files, .path = SLICE("/c/main.conf") };
+
+	build_begin(&b);
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+		sources_add(&b.files, &(struct source){ .kind = SOURCE_FILE, .name = slice_of(names[i]), .text = slice_of(texts[i]) });
+	b.snapshot = build_snapshot(&in, &b.diag);
+	assert_non_null(b.snapshot);
+	assert_int_equal(b.snapshot->server_count, 2);
+	assert_text(b.snapshot->servers[0].name, "80");
+	assert_string_equal(names_of(&b.snapshot->servers[0].routes[0].steps), "return ");
+	build_close(&b);
+}
+
 int
 main(void)
 {
@@ -304,6 +569,9 @@ main(void)
 		cmocka_unit_test(test_defaults), cmocka_unit_test(test_paths), cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_routes), cmocka_unit_test(test_listeners), cmocka_unit_test(test_upstreams),
 		cmocka_unit_test(test_errors), cmocka_unit_test(test_wrong), cmocka_unit_test(test_again),
+		cmocka_unit_test(test_listener_conflicts), cmocka_unit_test(test_addresses), cmocka_unit_test(test_hosts),
+		cmocka_unit_test(test_inheritance), cmocka_unit_test(test_map_chooses), cmocka_unit_test(test_pure),
+		cmocka_unit_test(test_fingerprints), cmocka_unit_test(test_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

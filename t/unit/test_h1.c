@@ -405,6 +405,8 @@ upgrade(void **state)
 
 /* ------------------------------------------------------------------ hostile answers, cut */
 
+#define NINE(text) text text text text text text text text text
+
 static const char *const hostile[] = {
 	"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
 	"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -415,6 +417,7 @@ static const char *const hostile[] = {
 	"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 2\r\n\r\nok",
 	"HTTP/2 200 OK\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 700 Odd\r\n\r\n", "ICY 200 OK\r\n\r\n",
 	"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n" PROOF "\r\n",
+	NINE("HTTP/1.1 102 Processing\r\n\r\n"),
 };
 
 static void
@@ -535,7 +538,9 @@ expect_continue(void **state)
 	end_expect(&client, "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 3\r\n\r\nabc");
 	end_say(&client, "POST /no HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
 	road_turn(&r);
-	end_expect_start(&client, "HTTP/1.1 403 Forbidden\r\n");
+	end_read(&client);
+	assert_true(slice_starts(end_got(&client), SLICE("HTTP/1.1 403 Forbidden\r\n")));
+	assert_true(end_has(&client, "Connection: close\r\n"));
 	/* it may send the body or not: nobody could tell it from a question */
 	end_read(&client);
 	assert_true(client.ended);
@@ -567,6 +572,20 @@ unwanted_body(void **state)
 	end_read(&large);
 	assert_true(end_has(&large, "Connection: close\r\n") || large.ended);
 	assert_true(large.ended);
+
+	struct end chunks = road_client(&r);
+
+	end_say(&chunks, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n");
+	road_turn(&r);
+	end_expect_start(&chunks, "HTTP/1.1 200 OK\r\n");
+	for (int i = 0; i < 3; i++) {
+		assert_false(chunks.ended);
+		end_stuff(&chunks, 30000);
+		road_turn(&r);
+		end_read(&chunks);
+	}
+	assert_true(chunks.ended);
+	end_close(&chunks);
 	end_close(&small);
 	end_close(&large);
 	road_close(&r);
@@ -592,7 +611,7 @@ late(void **state)
 	/* a byte now and then does not buy time for a head */
 	for (int i = 0; i < 9; i++) {
 		road_wait(&r, 1000);
-		end_say(&head, "x");
+		end_say(&head, "X: y\r\n");
 		end_expect(&head, "");
 	}
 	road_wait(&r, 1300);

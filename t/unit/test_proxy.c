@@ -95,6 +95,42 @@ pool_is_a_stack(void **state)
 	road_close(&road);
 }
 
+/* A new snapshot with room for fewer: the rest is closed at the swap; with none, all. */
+static void
+pool_shrinks(void **state)
+{
+	static const char *const texts[] = {
+		"upstream app { server unix:@/a; pool { idle 9; } } server { listen 80; proxy app; }",
+		"upstream other { server unix:@/a; pool { idle 1; } } server { listen 80; proxy other; }",
+		"server { listen 80; return 204; }",
+	};
+	struct end clients[3], peers[3];
+
+	road_open(&road, texts[0]);
+
+	int at = road_listener(&road, "a");
+
+	for (int i = 0; i < 3; i++) {
+		clients[i] = road_client(&road);
+		ask(&clients[i], GET);
+		peers[i] = road_accept(at);
+	}
+	for (int i = 0; i < 3; i++)
+		answer(&peers[i], OK);
+	assert_int_equal(road_count(&road, SIDE_PEER), 3);
+	engine_adopt(&road.engine, road_build(&road, texts[1]));
+	road_turn(&road);
+	assert_int_equal(road_count(&road, SIDE_PEER), 1);
+	engine_adopt(&road.engine, road_build(&road, texts[2]));
+	road_turn(&road);
+	assert_int_equal(road_count(&road, SIDE_PEER), 0);
+	for (int i = 0; i < 3; i++) {
+		end_close(&clients[i]);
+		end_close(&peers[i]);
+	}
+	road_close(&road);
+}
+
 /* One client's pipelined questions find the connection that the one before has just given back. */
 static void
 pool_within_a_pass(void **state)
@@ -223,6 +259,28 @@ gives_up(void **state)
 	road_close(&road);
 }
 
+/* Nor more of them than `retry` allows. */
+static void
+retries_are_counted(void **state)
+{
+	int asked = 0;
+
+	road_open(&road, "upstream app { server unix:@/a; server unix:@/b; server unix:@/c; retry 1; } server { listen 80; proxy app; }");
+
+	int at[3] = { road_listener(&road, "a"), road_listener(&road, "b"), road_listener(&road, "c") };
+	struct end client = road_client(&road);
+
+	ask(&client, GET);
+	for (struct end peer; (peer = road_accept(at[asked % 3])).fd >= 0; asked++) {
+		end_close(&peer);
+		road_turn(&road);
+	}
+	assert_int_equal(asked, 2);
+	end_expect_start(&client, "HTTP/1.1 502 Bad Gateway\r\n");
+	end_close(&client);
+	road_close(&road);
+}
+
 /* The body goes again from the copy, cut as it may be; one that is too large is not kept. */
 static void
 body_again(void **state)
@@ -314,6 +372,10 @@ error_steps(void **state)
 	end_read(&peer);
 	assert_true(slice_starts(end_got(&peer), SLICE("POST /x HTTP/1.1\r\n")));
 	assert_true(end_has(&peer, "X-Sorry: 1\r\n"));
+	/* the body is gone, and so is its length */
+	assert_true(end_has(&peer, "\r\nContent-Length: 0\r\n"));
+	assert_false(end_has(&peer, "Content-Length: 2"));
+	assert_false(end_has(&peer, "hi"));
 	answer(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsorry");
 	end_read(&client);
 	assert_true(end_has(&client, "\r\n\r\nsorry"));
@@ -752,12 +814,311 @@ weights(void **state)
 	road_close(&road);
 }
 
+/* ------------------------------------------------------------------ all of it at once */
+
+/*
+ * Clients that ask several things in a row, bodies of every framing and length both ways, sockets that
+ * take little, both sides reading and writing by pieces of any size: every byte arrives at its place.
+ */
+enum { CLIENTS = 6, ASKED = 5, SPEAKERS = 64, BODY_MAX = 40000 };
+
+static uint32_t chance_state;
+
+static uint32_t
+chance(uint32_t below)
+{
+	chance_state ^= chance_state << 13;
+	chance_state ^= chance_state >> 17;
+	chance_state ^= chance_state << 5;
+	return chance_state % below;
+}
+
+/* What is said of the question with that number, the same on every side. */
+static uint32_t
+fate(uint32_t number, uint32_t salt, uint32_t below)
+{
+	uint32_t x = (number * 2654435761u) ^ (salt * 40503u + 77);
+
+	x ^= x >> 15;
+	x *= 2246822519u;
+	x ^= x >> 13;
+	return x % below;
+}
+
+static size_t
+body_size(uint32_t number, uint32_t salt)
+{
+	static const uint32_t most[] = { 1, 2, 100, 5000, BODY_MAX };
+
+	return fate(number, salt, most[fate(number, salt + 1, ARRAY_COUNT(most))] + 1);
+}
+
+static char
+body_byte(uint32_t number, uint32_t salt, size_t i)
+{
+	return (char)('!' + (number * 7 + salt * 3 + i + i / 251) % 90);
+}
+
+struct speaker {
+	struct end end;
+	char *out;                      /* what it will say */
+	size_t out_n, out_room, out_at;
+	size_t read_at;                 /* bytes of end.at that were understood */
+	bool ends;                      /* closes when all is said */
+};
+
+static void
+speak(struct speaker *s, const char *at, size_t n)
+{
+	if (s->out_n + n > s->out_room) {
+		s->out_room = (s->out_n + n) * 2;
+		s->out = realloc(s->out, s->out_room);
+		assert_non_null(s->out);
+	}
+	memcpy(s->out + s->out_n, at, n);
+	s->out_n += n;
+}
+
+static void
+speak_text(struct speaker *s, const char *text)
+{
+	speak(s, text, strlen(text));
+}
+
+static void
+speak_body(struct speaker *s, uint32_t number, uint32_t salt, size_t size, bool chunked)
+{
+	char piece[8192], line[32];
+
+	for (size_t at = 0; at < size;) {
+		size_t n = 1 + fate(number + (uint32_t)at, salt, (uint32_t)sizeof(piece));
+
+		n = MIN_OF(n, size - at);
+		for (size_t i = 0; i < n; i++)
+			piece[i] = body_byte(number, salt, at + i);
+		snprintf(line, sizeof(line), "%zx\r\n", n);
+		if (chunked)
+			speak_text(s, line);
+		speak(s, piece, n);
+		if (chunked)
+			speak_text(s, "\r\n");
+		at += n;
+	}
+	if (chunked)
+		speak_text(s, "0\r\n\r\n");
+}
+
+static void
+speak_message(struct speaker *s, const char *first, uint32_t number, uint32_t salt)
+{
+	size_t size = body_size(number, salt);
+	uint32_t how = fate(number, salt + 2, salt == 1 ? 2 : 3);
+	char head[256];
+
+	if (how == 0)
+		snprintf(head, sizeof(head), "%sN: %u\r\nContent-Length: %zu\r\n\r\n", first, number, size);
+	else if (how == 1)
+		snprintf(head, sizeof(head), "%sN: %u\r\nTransfer-Encoding: chunked\r\n\r\n", first, number);
+	else
+		snprintf(head, sizeof(head), "%sN: %u\r\n\r\n", first, number);
+	speak_text(s, head);
+	speak_body(s, number, salt, size, how == 1);
+	s->ends = how == 2;
+}
+
+/* A complete message at the front of what came, its body checked; false: it is not complete. */
+static bool
+understand(struct speaker *s, uint32_t salt, uint32_t *number)
+{
+	struct slice in = slice_make(s->end.at + s->read_at, s->end.n - s->read_at);
+	size_t head_n = slice_find_slice(in, SLICE("\r\n\r\n")), at = head_n + 4, got = 0;
+
+	if (head_n >= in.n)
+		return false;
+
+	struct slice head = slice_first(in, head_n + 2);
+	size_t n_at = slice_find_slice(head, SLICE("\r\nN: ")), length_at = slice_find_slice(head, SLICE("\r\nContent-Length: "));
+
+	assert_true(n_at < head.n);
+	*number = (uint32_t)strtoul(head.at + n_at + 5, NULL, 10);
+
+	size_t size = body_size(*number, salt);
+
+	if (length_at < head.n) {
+		assert_int_equal(strtoul(head.at + length_at + 18, NULL, 10), size);
+		if (in.n - at < size)
+			return false;
+		for (; got < size; got++)
+			if (in.at[at + got] != body_byte(*number, salt, got))
+				fail_msg("question %u: byte %zu of its body is wrong", *number, got);
+		s->read_at += at + size;
+		return true;
+	}
+	assert_true(slice_find_slice(head, SLICE("Transfer-Encoding: chunked\r\n")) < head.n);
+	for (;;) {
+		size_t line = slice_find_slice(slice_after(in, MIN_OF(at, in.n)), SLICE("\r\n"));
+
+		if (at >= in.n || line >= in.n - at)
+			return false;
+
+		size_t n = strtoul(in.at + at, NULL, 16);
+
+		at += line + 2;
+		if (in.n < at + n + 2)
+			return false;
+		for (size_t i = 0; i < n; i++, got++)
+			if (in.at[at + i] != body_byte(*number, salt, got))
+				fail_msg("question %u: byte %zu of its body is wrong", *number, got);
+		at += n + 2;
+		if (n == 0)
+			break;
+	}
+	assert_int_equal(got, size);
+	s->read_at += at;
+	return true;
+}
+
+/* Some of what it has to say, some of what it may hear. */
+static void
+breathe(struct speaker *s)
+{
+	size_t n = 1 + chance(chance(4) == 0 ? 30000 : 700);
+
+	if (s->end.fd < 0)
+		return;
+	if (s->out_at < s->out_n && chance(3) != 0) {
+		ssize_t sent = send(s->end.fd, s->out + s->out_at, MIN_OF(n, s->out_n - s->out_at), MSG_NOSIGNAL);
+
+		if (sent > 0)
+			s->out_at += (size_t)sent;
+	}
+	if (chance(3) == 0)
+		return;
+	if (s->end.room - s->end.n < n) {
+		s->end.room = s->end.room * 2 + n;
+		s->end.at = realloc(s->end.at, s->end.room);
+		assert_non_null(s->end.at);
+	}
+
+	ssize_t got = recv(s->end.fd, s->end.at + s->end.n, n, 0);
+
+	if (got > 0)
+		s->end.n += (size_t)got;
+	else if (got == 0)
+		s->end.ended = true;
+	else if (errno != EAGAIN)
+		s->end.error = errno;
+}
+
+static void
+peer_breathes(struct speaker *s)
+{
+	uint32_t number;
+
+	breathe(s);
+	if (s->end.fd >= 0 && !s->ends && understand(s, 1, &number))
+		speak_message(s, "HTTP/1.1 200 OK\r\n", number, 10);
+	if (s->end.fd >= 0 && ((s->ends && s->out_at == s->out_n) || s->end.ended || s->end.error != 0)) {
+		close(s->end.fd);
+		s->end.fd = -1;
+	}
+}
+
+static void
+speaker_free(struct speaker *s)
+{
+	end_close(&s->end);
+	free(s->out);
+	*s = (struct speaker){ .end = { .fd = -1 } };
+}
+
+static void
+everything(uint32_t seed)
+{
+	static struct speaker clients[CLIENTS], peers[SPEAKERS];
+	uint32_t answered[CLIENTS] = { 0 }, done = 0;
+	char first[128];
+
+	chance_state = seed * 2654435761u + 1;
+	road_open(&road, "upstream app { server unix:@/a; pool { idle 3; } } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+
+	for (uint32_t i = 0; i < CLIENTS; i++) {
+		clients[i] = (struct speaker){ .end = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 4096 << chance(5)) };
+		for (uint32_t k = 0; k < ASKED; k++) {
+			uint32_t number = seed * 1000 + i * 100 + k;
+
+			snprintf(first, sizeof(first), "POST /%u HTTP/1.1\r\nHost: a\r\n", number);
+			speak_message(&clients[i], first, number, 1);
+		}
+	}
+	for (size_t k = 0; k < SPEAKERS; k++)
+		peers[k] = (struct speaker){ .end = { .fd = -1 } };
+	for (uint32_t turn = 0; done < CLIENTS; turn++) {
+		if (turn == 50000)
+			fail_msg("seed %u: it stands still, %u of %d clients are done", seed, done, CLIENTS);
+		for (size_t k = 0; k < SPEAKERS; k++) {
+			if (peers[k].end.fd >= 0) {
+				peer_breathes(&peers[k]);
+				continue;
+			}
+			if (peers[k].out != NULL || peers[k].end.at != NULL)
+				speaker_free(&peers[k]);
+			peers[k].end = road_accept(at);
+			if (peers[k].end.fd < 0)
+				continue;
+			if (chance(2) == 0) {
+				int small = 4096 << chance(4);
+
+				setsockopt(peers[k].end.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+				setsockopt(road_peer_conn(&road)->wire.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+			}
+		}
+		for (uint32_t i = 0; i < CLIENTS; i++) {
+			uint32_t number;
+
+			breathe(&clients[i]);
+			assert_false(clients[i].end.ended);
+			while (answered[i] < ASKED && understand(&clients[i], 10, &number)) {
+				assert_int_equal(number, seed * 1000 + i * 100 + answered[i]);
+				done += ++answered[i] == ASKED;
+			}
+		}
+		road_pass(&road);
+		assert_int_equal(road.engine.pins, 0);
+		assert_true(held(&road) <= 2 * LITTLE * CLIENTS);
+	}
+	road_turn(&road);
+	assert_int_equal(road.engine.exchange_count, 0);
+	assert_int_equal(road.engine.shared->exchanges, CLIENTS * ASKED);
+	assert_int_equal(road_count(&road, SIDE_CLIENT), CLIENTS);
+	assert_true(road_count(&road, SIDE_PEER) <= 3);
+	assert_int_equal(held(&road), 0);
+	for (int r = 1; r < REASON_COUNT; r++)
+		if (road_reason(&road, (enum reason)r) != 0)
+			fail_msg("seed %u: %s", seed, reason_texts[r].word);
+	for (size_t i = 0; i < CLIENTS; i++)
+		speaker_free(&clients[i]);
+	for (size_t k = 0; k < SPEAKERS; k++)
+		speaker_free(&peers[k]);
+	road_close(&road);
+}
+
+static void
+all_at_once(void **state)
+{
+	for (uint32_t seed = 1; seed <= 12; seed++)
+		everything(seed);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(is_reused), cmocka_unit_test(pool_is_a_stack), cmocka_unit_test(pool_within_a_pass),
 		cmocka_unit_test(stale_connections), cmocka_unit_test(closed_in_the_pool), cmocka_unit_test(gives_up),
+		cmocka_unit_test(retries_are_counted), cmocka_unit_test(pool_shrinks),
 		cmocka_unit_test(body_again), cmocka_unit_test(refused), cmocka_unit_test(error_steps),
 		cmocka_unit_test(breaks_off), cmocka_unit_test(client_goes),
 		cmocka_unit_test(no_answer), cmocka_unit_test(no_connection),
@@ -765,6 +1126,7 @@ main(void)
 		cmocka_unit_test(peer_does_not_read), cmocka_unit_test(peer_never_reads),
 		cmocka_unit_test(body_too_large),
 		cmocka_unit_test(by_map), cmocka_unit_test(proxy_line), cmocka_unit_test(weights),
+		cmocka_unit_test(all_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

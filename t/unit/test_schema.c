@@ -421,7 +421,7 @@ test_arguments(void **state)
 	expect_errors("user;", "a.conf:1:1: error: missing argument NAME of \"user\"\n");
 	expect_errors("user a b;", "a.conf:1:8: error: too many arguments to \"user\"\n");
 	expect_errors("user a\ntop b;",
-	    "a.conf:2:1: error: too many arguments to \"user\"\n"
+	    "a.conf:2:1: error: \"top\" stands among the arguments of \"user\"\n"
 	    "a.conf:1:7: note: is a \";\" missing here?\n");
 }
 
@@ -663,8 +663,8 @@ test_reference(void **state)
 	assert_non_null(strstr(text,
 	    "idle_timeout TIME;\n"
 	    "    Silence.\n"
-	    "    TIME is a duration (500ms, 30s, 1m30s, 7d), at least 1s, at most 1h. \n"
-	    "    In: limits. Default: 60s.\n\n"));
+	    "    TIME is a duration (500ms, 30s, 1m30s, 7d), at least 1s, at most 1h.\n"
+	    "    In: limits of server, limits of route, limits of defaults. Default: 60s.\n\n"));
 	assert_non_null(strstr(text,
 	    "reply STATUS [BODY] [how=fast|slow|careful] [mode=OCTAL] [last] [when CONDITION];\n"));
 	assert_non_null(strstr(text, "    In: server, route. A step.\n"));

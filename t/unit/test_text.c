@@ -83,6 +83,7 @@ test_places(void **state)
 	/* what the configuration says stays; only values are escaped */
 	expect_built("x \"a\\r\\n${path}\";", TEXT_HEADER, "/\r\nX: 1\t\x7f\x80", "a\r\n/  X: 1\t \x80");
 	expect_built("x '{\"p\":\"${path}\"}';", TEXT_JSON, "/\"\\\n", "{\"p\":\"/\\\"\\\\\\n\"}");
+	expect_built("x '<b a=\"${path}\">&';", TEXT_HTML, "/<i>&\"'\n", "<b a=\"/&lt;i&gt;&amp;&quot;&#39;\n\">&");
 	expect_built("x '\"${path}\"';", TEXT_LOG, "/\"\n", "\"/\\x22\\x0a\"");
 	expect_built("x '${path}';", TEXT_PLAIN, "/\"\n", "/\"\n");
 }

@@ -395,7 +395,8 @@ h1_put_fields(struct builder *b, const struct message *m)
 		}
 		to = f->end;
 	}
-	builder_put(b, m->base + from, to - from);
+	if (to != 0)
+		builder_put(b, m->base + from, to - from);
 	for (const struct message_edit *e = m->edits; e != NULL; e = e->next) {
 		builder_slice_put(b, e->name);
 		BUILDER_LITERAL(b, ": ");
@@ -636,6 +637,7 @@ h1_late(struct conn *c, enum reason reason)
 	} else if (ex != NULL) {
 		exchange_abort(ex, reason);
 	} else {
+		((struct h1 *)conn_state(c))->phase = H1_OVER;
 		conn_end(c);
 	}
 }
@@ -644,7 +646,8 @@ static void
 h1_peer_done(struct conn *c)
 {
 	struct h1 *h = conn_state(c);
-	bool keep = h->keep && h->clean && h->asked && c->peer != NULL && !c->ended && !c->engine->draining;
+	bool keep = h->keep && h->clean && h->asked && c->peer != NULL && !c->ended && c->broken == 0 &&
+	    !c->engine->draining;
 
 	if (!keep) {
 		conn_close(c);
@@ -659,9 +662,11 @@ h1_client_done(struct conn *c)
 {
 	struct h1 *h = conn_state(c);
 
-	if (c->close_wanted)
+	if (c->close_wanted) {
+		h->phase = H1_OVER;     /* the answer was cut: what still comes of the question is nobody's */
 		return;
-	if (h->phase == H1_BODY && (h->expects || h->left > H1_DROP_MAX)) {
+	}
+	if (h->phase == H1_BODY && (!h->keep || h->expects || h->left > H1_DROP_MAX)) {
 		h->keep = false;
 		c->linger = true;
 	}
