@@ -274,6 +274,12 @@ engine_close_conns(struct engine *e)
 		}
 		conn_close(c);
 	}
+}
+
+/* What was closed is given back, outside of any pass. */
+static void
+engine_rest(struct engine *e)
+{
 	for (struct loop_task *t; (t = e->loop.first[LOOP_REST]) != NULL;) {
 		loop_unqueue(&e->loop, LOOP_REST, t);
 		t->run(t);
@@ -306,6 +312,7 @@ engine_close(struct engine *e)
 	deadline_remove(&e->loop, &e->accept_again);
 	if (e->snapshot != NULL)
 		snapshot_release(e, e->snapshot);
+	engine_rest(e);
 	for (size_t i = 0; i < e->sink_count; i++) {
 		access_close(e->sinks[i]);
 		free(e->sinks[i]);

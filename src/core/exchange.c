@@ -492,7 +492,7 @@ exchange_error_steps(const struct exchange *ex, unsigned status)
 	return NULL;
 }
 
-/* Nothing of an answer that failed is left, and of the question no body: it was read, or will be dropped. */
+/* Nothing is left of an answer that failed, and no body of the question: it was read, or will be dropped. */
 static void
 exchange_clear(struct exchange *ex)
 {
@@ -585,7 +585,10 @@ exchange_log_failure(const struct exchange *ex, enum reason reason)
 	    ex->peer_text.n != 0 ? ", peer " : "", SLICE_ARG(ex->peer_text));
 }
 
-/* Its head is out: the client must see that what follows is missing. To one of HTTP/1.0 an orderly end may be that of the body. */
+/*
+ * Its head is out: the client must see that what follows is missing. To one of HTTP/1.0 an orderly
+ * end may be the end of the body.
+ */
 static void
 exchange_cut(struct exchange *ex)
 {
@@ -697,7 +700,7 @@ exchange_congestion(struct exchange *ex, struct conn *c, bool congested)
 		conn_set_hold(other, HOLD_OUTPUT);
 	else
 		conn_clear_hold(other, HOLD_OUTPUT);
-	/* It was held for itself if it was alone then; else it is held for the other, which may have no room yet. */
+	/* Held for itself, if it was alone then; else for the other, which may have no room yet. */
 	if (!congested && !other->congested)
 		conn_clear_hold(c, HOLD_OUTPUT);
 	if (other == ex->peer && ex->answer_state != ANSWER_NONE)

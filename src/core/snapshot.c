@@ -17,6 +17,22 @@ snapshot_new(void)
 	return s;
 }
 
+static void
+snapshot_free(struct snapshot *s)
+{
+	arena_reset(&s->arena);
+	free(s->shared_at);
+	free(s->bindings);
+	free(s->log_sinks);
+	free(s);
+}
+
+static void
+snapshot_on_rest(struct loop_task *t)
+{
+	snapshot_free(CONTAINER_OF(t, struct snapshot, rest));
+}
+
 void
 snapshot_release(struct engine *e, struct snapshot *s)
 {
@@ -24,9 +40,11 @@ snapshot_release(struct engine *e, struct snapshot *s)
 		return;
 	if (e != NULL && s->upstream_runs != NULL)
 		upstream_disown(e, s);
-	arena_reset(&s->arena);
-	free(s->shared_at);
-	free(s->bindings);
-	free(s->log_sinks);
-	free(s);
+	if (e == NULL) {
+		snapshot_free(s);
+		return;
+	}
+	/* A text of it may be on its way to a client: that is written before the pass ends. */
+	s->rest.run = snapshot_on_rest;
+	loop_queue(&e->loop, LOOP_REST, &s->rest);
 }

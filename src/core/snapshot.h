@@ -28,6 +28,7 @@ struct snapshot {
 	struct arena arena;             /* all below lives here */
 	uint32_t holders;               /* plain: one thread counts */
 	uint64_t generation;            /* set by the worker at the swap */
+	struct loop_task rest;          /* it goes when the pass ends that nobody holds it any more */
 
 	struct slice user, group;       /* empty: not said */
 	int64_t workers;                /* 0: auto */
@@ -62,7 +63,7 @@ snapshot_hold(struct snapshot *s)
 	return s;
 }
 
-/* Frees it with the last holder. */
+/* Frees it with the last holder, at the end of the pass; at once where there is no engine (NULL). */
 void snapshot_release(struct engine *e, struct snapshot *s);
 /* An empty one with one holder; snapshot_release frees what a build has put in. */
 struct snapshot *snapshot_new(void);

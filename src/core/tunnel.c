@@ -150,7 +150,10 @@ write_is_late(struct tunnel *t, struct conn *c, uint64_t now)
 	return (c->write_due != 0 && c->write_due <= now) || (stuck != 0 && stuck + t->write <= now);
 }
 
-/* Bytes and a reset behind them are one event, and a short read ends it: once it is silent, the socket is asked. */
+/*
+ * Bytes and a reset right behind them are one event, and a short read ends it: when it has become
+ * silent, the sockets are asked.
+ */
 static void
 look(struct tunnel *t, struct conn *c)
 {

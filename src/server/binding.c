@@ -73,13 +73,24 @@ binding_number(const struct binding_table *t, uint32_t *next, uint8_t transport,
 
 /* ------------------------------------------------------------------ opening */
 
-/* One of our own groups on that port would answer for others too. */
+static bool
+is_wildcard(const struct addr *a)
+{
+	return a->any.sa_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr) :
+	    a->v4.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+/* One of our own groups, on that port of all addresses or of this one, would answer for others too. */
 static bool
 holds_port(const struct binding_table *t, const struct bundle_listener *l)
 {
-	for (size_t i = 0; i < t->count; i++)
-		if (t->all[i].transport == l->transport && addr_port(&t->all[i].addr) == addr_port(&l->addr))
+	for (size_t i = 0; i < t->count; i++) {
+		const struct bound *b = &t->all[i];
+
+		if (b->transport == l->transport && addr_port(&b->addr) == addr_port(&l->addr) &&
+		    (is_wildcard(&b->addr) || is_wildcard(&l->addr)))
 			return true;
+	}
 	return false;
 }
 

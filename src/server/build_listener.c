@@ -155,16 +155,52 @@ report_differs(struct gather *g, const struct gathering *one, struct span at, co
 	diag_note(g->b->diag, one->span, "the other is here");
 }
 
-/* The first listener setting that is not the same, or NULL. */
-static const char *
+struct listener_word {
+	const char *block, *word;
+};
+
+/* The first listener setting that is not the same; its word is NULL: all are. */
+static struct listener_word
 different_setting(const struct listener_settings *a, const struct listener_settings *b)
 {
-	return a->head_timeout != b->head_timeout         ? "timeout { header }"
-	       : a->uri_max != b->uri_max                 ? "max { uri }"
-	       : a->field_max != b->field_max             ? "max { header }"
-	       : a->head_max != b->head_max               ? "max { headers }"
-	       : a->field_count_max != b->field_count_max ? "max { header_count }"
-							  : NULL;
+	if (a->head_timeout != b->head_timeout)
+		return (struct listener_word){ "timeout", "header" };
+	return (struct listener_word){ "max",
+		a->uri_max != b->uri_max                   ? "uri"
+		: a->field_max != b->field_max             ? "header"
+		: a->head_max != b->head_max               ? "headers"
+		: a->field_count_max != b->field_count_max ? "header_count"
+							   : NULL };
+}
+
+static const struct statement *
+find_statement(const struct block *block, const char *word)
+{
+	const struct statement *s = block != NULL ? block->first : NULL;
+
+	while (s != NULL && !slice_is(s->values[0].raw, word))
+		s = s->next;
+	return s;
+}
+
+/* Where a server says it; `otherwise` when it has it from elsewhere. */
+static struct span
+span_of_setting(const struct build *b, const struct server_build *sb, struct listener_word setting, struct span otherwise)
+{
+	const struct filled *servers = b->main.servers.items;
+	const struct statement *s = find_statement(servers[sb - b->servers].statement->block, setting.block);
+
+	s = s != NULL ? find_statement(s->block, setting.word) : NULL;
+	return s != NULL ? s->span : otherwise;
+}
+
+static void
+report_setting(struct gather *g, const struct gathering *one, const struct server_build *sb, struct span at,
+    struct listener_word setting)
+{
+	diag_error(g->b->diag, span_of_setting(g->b, sb, setting, at), "%s { %s } of %.*s differs: an address has one",
+	    setting.block, setting.word, SLICE_ARG(one->listener.text));
+	diag_note(g->b->diag, span_of_setting(g->b, one->uses[0].server, setting, one->span), "the other is here");
 }
 
 static void
@@ -172,14 +208,14 @@ check_same(struct gather *g, const struct gathering *one, const struct server_bu
     const struct listen_line *line, struct span at)
 {
 	const struct listener *l = &one->listener;
-	const char *setting = different_setting(&l->settings, &sb->block->settings.listener);
+	struct listener_word setting = different_setting(&l->settings, &sb->block->settings.listener);
 
 	if (l->protocol != sb->server->protocol)
 		report_differs(g, one, at, "the protocol");
 	if (l->proxy_line != line->proxy_protocol)
 		report_differs(g, one, at, "proxy_protocol");
-	if (setting != NULL)
-		report_differs(g, one, at, setting);
+	if (setting.word != NULL)
+		report_setting(g, one, sb, at, setting);
 }
 
 /* A number that may be said by any of the servers, but not differently. */

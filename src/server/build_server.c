@@ -191,7 +191,7 @@ make_steps(struct build *b, const struct step_list *inherited, const struct step
 /* ------------------------------------------------------------------ routes */
 
 static bool
-path_is_sound(struct build *b, const struct value *v, struct slice path)
+path_is_sound(struct build *b, const struct value *v, struct slice path, enum route_kind kind)
 {
 	if (path.n == 0 || path.at[0] != '/') {
 		diag_error(b->diag, v->span,
@@ -204,12 +204,11 @@ path_is_sound(struct build *b, const struct value *v, struct slice path)
 		    (int)slice_find(path, '?', 0), path.at);
 		return false;
 	}
-	if (slice_find_slice(path, SLICE("//")) < path.n ||
-	    slice_find_slice(path, SLICE("/./")) < path.n ||
-	    slice_find_slice(path, SLICE("/../")) < path.n) {
+	if (slice_find_slice(path, SLICE("/./")) < path.n ||
+	    slice_find_slice(path, SLICE("/../")) < path.n ||
+	    (kind != ROUTE_BYTES && (slice_ends(path, SLICE("/.")) || slice_ends(path, SLICE("/.."))))) {
 		diag_error(b->diag, v->span,
-		    "no path matches this: \"//\", \"/./\" and \"/../\" are resolved before routes "
-		    "are tried");
+		    "no path matches this: \"/./\" and \"/../\" are resolved before routes are tried");
 		return false;
 	}
 	return true;
@@ -228,7 +227,7 @@ read_path(struct build *b, const struct value *v, bool exact, struct route *rout
 		path.n--;
 	}
 	route->path = arena_slice(&b->snapshot->arena, path);
-	return path_is_sound(b, v, path);
+	return path_is_sound(b, v, path, route->kind);
 }
 
 /* nginx's modifiers of `location`; NULL: none of them. */

@@ -1,258 +1,409 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-What a request costs, beside Debian's nginx under an equal configuration: one worker, no logs, the same
-answer of 120 bytes, connections kept on both sides. Run it as `make bench`, or
+What a request costs, beside Debian's nginx and haproxy under configurations that say the same. `make bench`, or
 
-    SERVER=build/server python3 t/bench/bench.py [--rounds 7] [--seconds 3] [--calls] [--instructions]
+    SERVER=build/server python3 t/bench/bench.py [--rows fixed,ping] [--rounds 5] [--seconds 3] [--peers nginx] ...
 
-The figure to compare is CPU time per request of the server's process tree: medians of rounds that take
-turns, so that a noisy machine is noisy for both. Under 10 % is noise. --calls counts system calls (strace),
---instructions user-mode instructions (valgrind), per request on one kept connection; both are exact.
+The figure to compare is CPU time per request of the server's process tree: medians of rounds that take turns,
+so that a noisy machine is noisy for all; under 10 % is noise. --calls and --instructions count system calls
+(strace) and user-mode instructions (valgrind) per request on one connection; both are exact. Memory is PSS of the
+process tree, so without what the kernel holds for a socket, which is the same for all.
+
+A server has a CPU of its own where there are two, its clients and its backend have the other. All
+runs in a network namespace with cubic if that may be made, so that no congestion control which paces
+distorts what goes in bulk; the first line says which it was. Needs cc, and nginx, haproxy, strace, valgrind for
+what is asked of them: apt-get install nginx libnginx-mod-stream haproxy strace valgrind.
 """
 import argparse
 import contextlib
+import ctypes
+import fcntl
+import functools
 import os
-import re
+import resource
 import shutil
-import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
-import time
 
-BODY = "x" * 119 + "\\n"
-PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-CONNECTIONS = 64
+import measure
+from measure import SERVERS, Failure, Place, Program, find, question
 
-
-def find(program):
-    found = shutil.which(program, path=PATH)
-    if not found:
-        sys.exit("bench: %s is missing; as root: apt-get install -y --no-install-recommends %s"
-                 % (program, {"wrk": "wrk", "nginx": "nginx"}.get(program, program)))
-    return found
+QUIET, RATE = 100, 20                       # clients beside the one that floods, and what each asks in a second
+MANY = 10000
+SLOW_BODY = 1 << 20
+PING = "p" * 200
 
 
-def free_port():
+# ---------------------------------------------------------------- where it runs
+
+def congestion():
+    """The congestion control that connections over the loopback get."""
+    with socket.create_server(("127.0.0.1", 0)) as door, socket.create_connection(door.getsockname()) as s:
+        return s.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).split(b"\0")[0].decode()
+
+
+def lo_up():
     with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+        request = bytearray(struct.pack("16sh14x", b"lo", 0))
+        fcntl.ioctl(s, 0x8913, request)                     # SIOCGIFFLAGS
+        flags = struct.unpack("16xh14x", request)[0] | 1    # IFF_UP
+        fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", b"lo", flags))
 
 
-NGINX = """
-daemon off; master_process {master}; worker_processes 1; pid {d}/nginx.pid; error_log {d}/nginx.error crit;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off; keepalive_requests 1000000000; keepalive_timeout 60s; server_tokens off;
-    client_body_temp_path {d}/b; proxy_temp_path {d}/p; fastcgi_temp_path {d}/f; uwsgi_temp_path {d}/u; scgi_temp_path {d}/s;
-    {body}
-}}
-"""
-NGINX_FIXED = "server {{ listen 127.0.0.1:{port}; default_type text/plain; location / {{ return 200 '{text}'; }} }}"
-NGINX_PROXY = """
-    upstream app {{ server 127.0.0.1:{peer}; keepalive 128; keepalive_requests 1000000000; }}
-    server {{ listen 127.0.0.1:{port}; location / {{
-        proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $http_host;
-        proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;
-        proxy_pass http://app; }} }}
-"""
-OURS_FIXED = 'server {{ listen 127.0.0.1:{port}; return 200 "{text}"; }}'
-OURS_PROXY = """
-    upstream app {{ server 127.0.0.1:{peer}; pool {{ idle 128; }} }}
-    server {{ listen 127.0.0.1:{port}; proxy app; }}
-"""
-
-
-class Program:
-    """One server under one configuration."""
-
-    def __init__(self, name, arguments, port, cpu):
-        self.name = name
-        self.port = port
-        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                        preexec_fn=lambda: cpu is not None and os.sched_setaffinity(0, {cpu}))
-        until = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                return
-            if self.process.poll() is not None or time.monotonic() > until:
-                sys.exit("bench: %s does not start: %s" % (name, self.process.stderr.read().decode()))
-            time.sleep(0.02)
-
-    def tree(self):
-        found, todo = [], [self.process.pid]
-        while todo:
-            pid = todo.pop()
-            found.append(pid)
-            with contextlib.suppress(OSError):
-                for task in os.listdir("/proc/%d/task" % pid):
-                    with open("/proc/%d/task/%s/children" % (pid, task)) as f:
-                        todo += [int(p) for p in f.read().split()]
-        return found
-
-    def cpu_us(self):
-        """Time on a CPU, of every thread of the tree: nanoseconds of schedstat, or the ticks of stat."""
-        total = 0
-        for pid in self.tree():
-            with contextlib.suppress(OSError):
-                for task in os.listdir("/proc/%d/task" % pid):
-                    try:
-                        with open("/proc/%d/task/%s/schedstat" % (pid, task)) as f:
-                            total += int(f.read().split()[0]) / 1000
-                    except OSError:
-                        with open("/proc/%d/task/%s/stat" % (pid, task)) as f:
-                            words = f.read().rsplit(")", 1)[1].split()
-                        total += (int(words[11]) + int(words[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
-        return total
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
+def enter_namespace():
+    """A network of our own, with cubic: by sysctl, or by route where that one is refused."""
+    user, network = 0x10000000, 0x40000000                  # CLONE_NEWUSER, CLONE_NEWNET
+    uid, gid = os.getuid(), os.getgid()
+    if ctypes.CDLL(None).unshare(network if uid == 0 else user | network) < 0:
+        return False
+    if uid:
+        for name, text in (("setgroups", "deny"), ("uid_map", "%d %d 1" % (uid, uid)), ("gid_map", "%d %d 1" % (gid, gid))):
+            with open("/proc/self/" + name, "w") as f:
+                f.write(text)
+    lo_up()
+    with contextlib.suppress(OSError):
+        fd = os.open("/proc/sys/net/ipv4/tcp_congestion_control", os.O_WRONLY)
         try:
-            said = self.process.communicate(timeout=30)[1]
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            said = self.process.communicate()[1]
-        return said.decode("utf-8", "replace")
+            os.write(fd, b"cubic")
+        finally:
+            os.close(fd)
+    if congestion() != "cubic" and find("ip"):
+        for to in ("127.0.0.0/8", "127.0.0.1"):
+            subprocess.run([find("ip"), "route", "change", "table", "local", "local", to, "dev", "lo", "src", "127.0.0.1",
+                            "congctl", "lock", "cubic"], stderr=subprocess.DEVNULL)
+    return True
+
+
+def memory_available():
+    with open("/proc/meminfo") as f:
+        return int(next(line for line in f if line.startswith("MemAvailable")).split()[1]) * 1024
+
+
+# ---------------------------------------------------------------- rows
+
+class Row:
+    """
+    One line of the table. what: which part of a configuration, and its argument ("peer": the address of the
+    row's backend); bar: the most that issue or design allow, as (unit, factor of nginx) or (unit, figure).
+    """
+
+    def __init__(self, name, about, run, what, backend=None, connections=64, ask=None, size=0, workers=1, log=False, local=False,
+                 count=0, answered=False, exact=True):
+        self.name, self.about, self.run, self.what, self.backend = name, about, run, what, backend
+        self.connections, self.ask, self.size = connections, question() if ask is None else ask, size
+        self.workers, self.log, self.local, self.count, self.answered = workers, log, local, count, answered
+        self.exact = exact
 
 
 class Bench:
     def __init__(self, options, directory):
-        self.o = options
-        self.d = directory
-        self.server = os.environ.get("SERVER", "build/server")
-        self.nginx = find("nginx")
+        self.o, self.d = options, directory
+        self.server = os.path.abspath(os.environ.get("SERVER", "build/server"))
+        self.failed = False
+        self.table = {}                     # row -> unit, {server: figures}
         cpus = sorted(os.sched_getaffinity(0))
-        self.cpu = cpus[0] if len(cpus) > 1 else None
-        self.other = cpus[1] if len(cpus) > 1 else None
+        self.cpu, self.other = ({cpus[0]}, set(cpus[1:])) if len(cpus) > 1 else (None, None)
+        self.load_program, self.backend_program = self.program("load"), self.program("backend")
 
-    def write(self, name, text):
-        path = os.path.join(self.d, name)
-        with open(path, "w") as f:
-            f.write(text)
-        return path
-
-    def start_nginx(self, body, cpu, prefix=(), master="on"):
-        port = free_port()
-        path = self.write("nginx-%d.conf" % port, NGINX.format(d=self.d, master=master, body=body(port)))
-        return Program("nginx", [*prefix, self.nginx, "-c", path, "-e", self.d + "/nginx.error"], port, cpu)
-
-    def start_ours(self, body, cpu, prefix=()):
-        port = free_port()
-        path = self.write("millrace-%d.conf" % port, 'workers 1; error_log "%s/millrace.error" error;\n' % self.d + body(port))
-        return Program("millrace", [*prefix, self.server, "-c", path, "-p", self.d], port, cpu)
+    def program(self, name):
+        """load or backend: as make built it, else built here."""
+        built = os.path.join(os.environ.get("BUILD", ""), "t/bench", name)
+        if os.environ.get("BUILD") and os.access(built, os.X_OK):
+            return built
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".c")
+        to = os.path.join(self.d, name)
+        subprocess.run([os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-o", to, source], check=True)
+        return to
 
     def rows(self):
-        """The two rows: what to start for each of the two programs."""
-        backend = self.start_nginx(lambda port: NGINX_FIXED.format(port=port, text=BODY), self.other)
-        yield ("fixed answer", lambda port: OURS_FIXED.format(port=port, text=BODY),
-               lambda port: NGINX_FIXED.format(port=port, text=BODY))
-        yield ("HTTP proxy to TCP", lambda port: OURS_PROXY.format(port=port, peer=backend.port),
-               lambda port: NGINX_PROXY.format(port=port, peer=backend.port))
-        backend.stop()
+        row, descriptors = functools.partial(Row), resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200
+        timed, held = self.timed, self.held
+        many, pairs = min(MANY, descriptors), min(MANY, descriptors // 2)
+        slow = min(pairs, memory_available() // (1 << 20))
+        return [
+            row("fixed-64", "fixed answer, 64 connections", timed, ("fixed",)),
+            row("fixed-256", "fixed answer, 256 connections", timed, ("fixed",), connections=256, exact=False),
+            row("fixed-64-log", "the same with the access log, 64", timed, ("fixed",), log=True),
+            row("fixed-256-log", "the same with the access log, 256", timed, ("fixed",), connections=256, log=True, exact=False),
+            row("tcp-120", "HTTP proxy to TCP, 120 B", timed, ("proxy", "peer"), ["http", "120"]),
+            row("tcp-16k", "HTTP proxy to TCP, 16 KiB", timed, ("proxy", "peer"), ["http", "16384"]),
+            row("unix-120", "HTTP proxy to a Unix socket, 120 B", timed, ("proxy", "peer"), ["http", "120"], local=True),
+            row("unix-16k", "HTTP proxy to a Unix socket, 16 KiB", timed, ("proxy", "peer"), ["http", "16384"], local=True),
+            row("ping", "TCP round trip, 200 B, 64 connections", timed, ("stream", "peer"), ["echo"], ask=PING, size=len(PING)),
+            row("bulk", "TCP in bulk, 4 connections", self.bulk, ("stream", "peer"), ["source"], connections=4, exact=False),
+            row("idle", "idle connection after a request", held, ("fixed",), count=many, answered=True),
+            row("half", "half a head received", held, ("fixed",), count=many, ask=question()[:60]),
+            row("waiting", "question that waits for its peer", held, ("proxy", "peer"), ["silent"], local=True, count=pairs),
+            row("slow", "reader of 1 MiB that does not read", held, ("proxy", "peer"), ["http", str(SLOW_BODY)], local=True, count=slow),
+            row("quiet", "%d quiet clients beside one that floods" % QUIET, self.quiet, ("fixed",), connections=QUIET),
+            row("prefix-1000", "last of 1,000 prefix routes", timed, ("routes", measure.PREFIX), ask=question(measure.LAST[measure.PREFIX])),
+            row("literal-1000", "last of 1,000 regexes, literal prefix", timed, ("routes", measure.LITERAL), ask=question(measure.LAST[measure.LITERAL])),
+            row("regex-1000", "last of 1,000 regexes without one", timed, ("routes", measure.FREE), ask=question(measure.LAST[measure.FREE])),
+            row("workers-2", "fixed answer, 2 workers, 64 connections", timed, ("fixed",), workers=2, exact=False),
+        ]
 
-    def load(self, program):
-        """CPU microseconds per request, and requests per second, of one round."""
-        before = program.cpu_us()
-        p = subprocess.run([find("wrk"), "-t1", "-c%d" % CONNECTIONS, "-d%ds" % self.o.seconds, "http://127.0.0.1:%d/" % program.port],
-                           capture_output=True, text=True, preexec_fn=lambda: self.other is not None and os.sched_setaffinity(0, {self.other}))
-        used = program.cpu_us() - before
-        m = re.search(r"(\d+) requests in ([\d.]+)s", p.stdout)
-        if p.returncode or not m or "Non-2xx" in p.stdout or int(m[1]) == 0:
-            sys.exit("bench: %s: %s%s" % (program.name, p.stdout, p.stderr))
-        return used / int(m[1]), int(m[1]) / float(m[2])
+    # ------------------------------------------------------------ parts
 
-    def time_row(self, ours, theirs):
-        pair = [self.start_ours(ours, self.cpu), self.start_nginx(theirs, self.cpu)]
-        results = {p.name: [] for p in pair}
+    def load(self, *arguments, wait=True, slowly=False):
+        def prepare():
+            if self.other:
+                os.sched_setaffinity(0, self.other)
+            if slowly:
+                os.nice(19)
+        p = subprocess.Popen([self.load_program, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, preexec_fn=prepare)
+        return self.finish(p) if wait else p
+
+    def finish(self, p, most=60):
         try:
-            for p in pair:
-                self.load(p)            # warm
-            for i in range(self.o.rounds):
-                for p in pair if i % 2 == 0 else reversed(pair):
-                    results[p.name].append(self.load(p))
+            out, said = p.communicate(timeout=self.o.seconds + most)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            p.communicate()
+            raise Failure("the clients did not end in time")
+        if p.returncode:
+            raise Failure(said.strip() or "the clients failed")
+        return [float(w) for w in out.split()]
+
+    @contextlib.contextmanager
+    def backend(self, row):
+        """The row's backend, and the address of it."""
+        if not row.backend:
+            yield None
+            return
+        address = os.path.join(self.d, row.name + ".sock") if row.local else measure.free_port()
+        program = Program("backend", [self.backend_program, str(address), *row.backend], address, self.other)
+        try:
+            yield address
         finally:
-            for p in pair:
-                p.stop()
-        return results
+            program.stop()
 
-    @staticmethod
-    def ask(port, n):
-        """n requests, one after the other, on one kept connection."""
-        request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", port), 60) as s:
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for _ in range(n):
-                s.sendall(request)
-                got = b""
-                while b"x\n" not in got:
-                    piece = s.recv(65536)
-                    if not piece:
-                        sys.exit("bench: closed in the middle")
-                    got += piece
+    def start(self, row, which, peer, prefix=()):
+        pinned = self.cpu if row.workers == 1 else None
+        place = Place(self.d, self.server, connections=max(2000, row.count + 100), workers=row.workers, log=row.log,
+                      large="16384" in (row.backend or ()))
+        arguments = [peer if a == "peer" else a for a in row.what[1:]]
+        return measure.start(which, place, getattr(which, row.what[0])(place, *arguments), pinned if not prefix else None, prefix)
 
-    def calls(self, start):
-        """System calls per request, by name: those of a long run less those of a short one."""
-        counts = []
-        for n in (200, 1200):
-            p = start()
-            self.ask(p.port, 100)
-            out = os.path.join(self.d, "strace")
-            worker = p.tree()[-1]
-            trace = subprocess.Popen([find("strace"), "-f", "-c", "-o", out, "-p", str(worker)], stderr=subprocess.PIPE)
-            trace.stderr.readline()     # attached
-            self.ask(p.port, n)
-            trace.send_signal(signal.SIGINT)
-            trace.communicate()
-            p.stop()
-            with open(out) as f:
-                counts.append({w[-1]: int(w[3]) for w in (line.split() for line in f) if len(w) >= 5 and w[3].isdigit() and w[-1] != "total"})
-        per = {k: (v - counts[0].get(k, 0)) / 1000 for k, v in counts[1].items()}
-        return sum(per.values()), " ".join("%s %.2f" % (k, v) for k, v in sorted(per.items(), key=lambda x: -x[1]) if v >= 0.005)
+    def peers(self):
+        place = Place(self.d, self.server)
+        if not SERVERS["millrace"].there(place):
+            sys.exit("bench: SERVER=%s is not there" % self.server)
+        for name in ["millrace", *self.o.peers]:
+            if SERVERS[name].there(place):
+                yield SERVERS[name]
 
-    def instructions(self, start):
-        """User-mode instructions per request: those of a long run less those of a short one."""
-        totals = []
-        for n in (500, 3500):
-            p = start((find("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null", "--trace-children=yes"))
-            self.ask(p.port, n)
-            totals.append(sum(int(m) for m in re.findall(r"Collected : (\d+)", p.stop())))
-        return (totals[1] - totals[0]) / 3000
+    def each(self, row, body):
+        """body(which, peer) for every server; one that cannot is said and left out."""
+        found = {}
+        with self.backend(row) as peer:
+            for which in self.peers():
+                try:
+                    found[which.name] = body(which, peer)
+                except Failure as e:
+                    print("%-14s %-9s failed: %s" % (row.name, which.name, e), flush=True)
+                    self.failed |= which.name == "millrace"
+        return found
+
+    def say(self, row, unit, figures, note=""):
+        self.table.setdefault((row.name, unit), {}).update(figures)
+        for name, values in figures.items():
+            spread = " (%s-%s)" % (short(min(values)), short(max(values))) if len(values) > 1 else ""
+            print("%-14s %-9s %9s%-18s %s%s" % (row.name, name, short(statistics.median(values)), spread, unit,
+                                               note[name] if note else ""), flush=True)
+
+    # ------------------------------------------------------------ kinds of row
+
+    def rounds(self, row, one):
+        """one(program, round) of every server in turn, after a first that is not counted."""
+        with self.backend(row) as peer, contextlib.ExitStack() as stack:
+            running, found = [], {}
+            for which in self.peers():
+                try:
+                    program = self.start(row, which, peer)
+                    stack.callback(program.stop)
+                    one(program, True)
+                    running.append(program)
+                except Failure as e:
+                    print("%-14s %-9s failed: %s" % (row.name, which.name, e), flush=True)
+                    self.failed |= which.name == "millrace"
+            for i in range(self.o.rounds):
+                for program in running if i % 2 == 0 else reversed(running):
+                    found.setdefault(program.name, []).append(one(program, False))
+                    with contextlib.suppress(OSError):
+                        os.truncate(os.path.join(self.d, program.name + ".log"), 0)
+            return {p.name: found[p.name] for p in running}
+
+    def timed(self, row):
+        def one(program, warm):
+            before = program.cpu_us()
+            done, seconds, median, p99, longest = self.load("turns", program.address, row.connections, 0.3 if warm else self.o.seconds,
+                                                            row.ask, row.size, 0)
+            return (program.cpu_us() - before) / done, done / seconds
+        found = self.rounds(row, one)
+        self.say(row, "us CPU", {n: [f[0] for f in v] for n, v in found.items()},
+                 {n: ", %.0f/s" % statistics.median(f[1] for f in v) for n, v in found.items()})
+
+    def bulk(self, row):
+        def one(program, warm):
+            before = program.cpu_us()
+            done, = self.load("bulk", program.address, row.connections, 0.3 if warm else self.o.seconds)
+            return (program.cpu_us() - before) / 1000 / (done / (1 << 30))
+        self.say(row, "ms CPU/GiB", self.rounds(row, one))
+
+    def quiet(self, row):
+        """p99 of the quiet without and with the one that floods, of the same server."""
+        def one(program, warm):
+            seconds = 0.5 if warm else self.o.seconds
+            turns = ("turns", program.address, QUIET, seconds, row.ask, 0, RATE)
+            alone = self.load(*turns)[3]
+            other = self.load("flood", program.address, 1, seconds + 0.5, question(), wait=False, slowly=True)
+            try:
+                beside = self.load(*turns)[3]
+            finally:
+                answered, = self.finish(other)
+            if not answered:
+                raise Failure("the flood was not answered")
+            return alone, beside, beside / alone
+        found = self.rounds(row, one)
+        self.say(row, "us p99 alone", {n: [f[0] for f in v] for n, v in found.items()})
+        self.say(row, "us p99 beside", {n: [f[1] for f in v] for n, v in found.items()})
+        self.say(row, "times", {n: [f[2] for f in v] for n, v in found.items()})
+
+    def held(self, row):
+        """Bytes of each connection that is held."""
+        notes = {}
+
+        def one(which, peer):
+            program = self.start(row, which, peer)
+            try:
+                if not row.backend or row.backend[0] == "http":
+                    measure.ask(program.address, question(), 1)
+                before = program.pss()
+                clients = self.load("hold", program.address, row.count, row.ask, int(row.answered), wait=False)
+                try:
+                    if clients.stdout.readline() != "ready\n":
+                        self.finish(clients)
+                        raise Failure("the clients are not there")
+                    after = program.pss()
+                    notes[which.name] = " each of %d, %.1f MiB at rest" % (row.count, before / (1 << 20))
+                finally:
+                    clients.kill()
+                    clients.communicate()
+                return [(after - before) / row.count]
+            finally:
+                program.stop()
+        found = self.each(row, one)
+        self.say(row, "bytes", found, notes)
+
+    def exact(self, row):
+        """System calls and instructions of a row, where they are asked for."""
+        def exercise(program, n):
+            measure.ask(program.address, row.ask, n, row.size)
+
+        def count(which, peer):
+            return measure.calls(lambda prefix: self.start(row, which, peer, prefix), self.d, exercise)
+
+        def weigh(which, peer):
+            which.single = True
+            try:
+                return [measure.instructions(lambda prefix: self.start(row, which, peer, prefix), exercise)]
+            finally:
+                which.single = False
+        if self.o.calls:
+            found = self.each(row, count)
+            self.say(row, "calls", {n: [sum(v.values())] for n, v in found.items()},
+                     {n: ": " + " ".join("%s %.2f" % c for c in sorted(v.items(), key=lambda c: -c[1])) for n, v in found.items()})
+        if self.o.instructions:
+            self.say(row, "instructions", self.each(row, weigh))
+
+    # ------------------------------------------------------------ all of it
+
+    def ratios(self):
+        others = [p for p in self.o.peers if any(p in v for v in self.table.values())]
+        print("\n%-14s %-13s %10s" % ("medians", "", "millrace") + "".join(" %10s %6s" % (o, "ratio") for o in others))
+        for (name, unit), figures in self.table.items():
+            values = {n: statistics.median(v) for n, v in figures.items()}
+            if "millrace" not in values:
+                continue
+            line = "%-14s %-13s %10s" % (name, unit, short(values["millrace"]))
+            for other in others:
+                if other in values:
+                    ratio = "%.2f" % (values["millrace"] / values[other]) if values[other] > 0 else "-"
+                    line += " %10s %6s" % (short(values[other]), ratio)
+                else:
+                    line += " %10s %6s" % ("-", "-")
+            print(line)
 
     def run(self):
-        print("%s, %d CPUs; wrk: 1 thread, %d connections, %d rounds of %d s, taking turns\n"
-              % (os.uname().release, os.cpu_count(), CONNECTIONS, self.o.rounds, self.o.seconds))
-        print("%-20s %-10s %22s %10s %10s" % ("CPU us per request", "", "median (range)", "ratio", "req/s"))
-        for name, ours, theirs in self.rows():
-            results = self.time_row(ours, theirs)
-            base = statistics.median(r[0] for r in results["nginx"])
-            for who, rounds in results.items():
-                us = [r[0] for r in rounds]
-                print("%-20s %-10s %8.2f (%.2f-%.2f) %10.2f %10.0f" % (name, who, statistics.median(us), min(us), max(us),
-                      statistics.median(us) / base, statistics.median(r[1] for r in rounds)), flush=True)
-            if self.o.calls:
-                for who, start in (("millrace", lambda: self.start_ours(ours, None)), ("nginx", lambda: self.start_nginx(theirs, None))):
-                    print("%-20s %-10s %8.2f system calls: %s" % ((name, who) + self.calls(start)), flush=True)
-            if self.o.instructions:
-                for who, start in (("millrace", lambda prefix: self.start_ours(ours, None, prefix)),
-                                   ("nginx", lambda prefix: self.start_nginx(theirs, None, prefix, "off"))):
-                    print("%-20s %-10s %8.0f user instructions" % (name, who, self.instructions(start)), flush=True)
+        rows = [r for r in self.rows() if not self.o.rows or any(r.name == w or r.name.startswith(w + "-") for w in self.o.rows)]
+        if not rows:
+            sys.exit("bench: rows are " + ", ".join(r.name for r in self.rows()))
+        print("%s, %d CPUs, load %.2f; %s, %s; %d rounds of %g s, taking turns"
+              % (os.uname().release, os.cpu_count(), os.getloadavg()[0], congestion(),
+                 "a network namespace" if self.o.namespace else "the machine's own loopback", self.o.rounds, self.o.seconds))
+        for name, command in (("nginx", ["nginx", "-v"]), ("haproxy", ["haproxy", "-v"])):
+            if name in self.o.peers and find(name):
+                p = subprocess.run([find(name), *command[1:]], capture_output=True, text=True)
+                print((p.stdout + p.stderr).splitlines()[0])
+        for row in rows:
+            print("\n%s: %s" % (row.name, row.about))
+            if not self.o.exact_only:
+                row.run(row)
+            if row.exact and row.run == self.timed:
+                self.exact(row)
+        self.ratios()
+        return 1 if self.failed else 0
+
+
+def short(value):
+    return "%.2f" % value if abs(value) < 100 else "%.0f" % value
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+
+    def words(text):
+        return [w for w in text.split(",") if w]
+    parser.add_argument("--rows", type=words, default=[], help="names, or their first words: fixed,tcp,ping (all)")
+    parser.add_argument("--peers", type=words, default=["nginx", "haproxy"], help="beside whom (nginx,haproxy)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3, help="of one round")
+    parser.add_argument("--calls", action="store_true", help="system calls per request too")
+    parser.add_argument("--instructions", action="store_true", help="user-mode instructions per request too")
+    parser.add_argument("--exact-only", action="store_true", help="only these two, no times")
+    parser.add_argument("--here", action="store_true", help="no network namespace")
+    options = parser.parse_args()
+    for name in options.peers:
+        if name not in SERVERS or name == "millrace":
+            parser.error("--peers nginx,haproxy")
+    for asked, tool in ((options.calls, "strace"), (options.instructions, "valgrind")):
+        if asked and not find(tool):
+            parser.error("%s is missing" % tool)
+    for name in [p for p in options.peers if not find(p)]:
+        print("bench: %s is missing, so left out; as root: apt-get install -y %s" % (name, name))
+    return options
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--calls", action="store_true")
-    parser.add_argument("--instructions", action="store_true")
+    options = arguments()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        options.namespace = not options.here and enter_namespace()
+    except OSError:
+        sys.exit("bench: the network namespace is of no use; try --here")
     directory = tempfile.mkdtemp(prefix="millrace-bench-")
     os.chmod(directory, 0o755)
     try:
-        Bench(parser.parse_args(), directory).run()
+        return Bench(options, directory).run()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

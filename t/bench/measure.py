@@ -296,8 +296,8 @@ backend b
 
     @classmethod
     def routes(cls, place, kind):
-        lines = "".join(" %s if { %s %s }\n" % (cls.answer, "path_dir" if kind == PREFIX else "path_reg",
-                                                PATTERN[kind] % i if kind != PREFIX else "/r%d" % i) for i in range(ROUTES))
+        test = "path_beg /r%d/" if kind == PREFIX else "path_reg " + PATTERN[kind]
+        lines = "".join(" %s if { %s }\n" % (cls.answer, test % i) for i in range(ROUTES))
         return lambda port: "frontend f\n bind 127.0.0.1:%d\n%s" % (port, lines)
 
 

@@ -297,6 +297,20 @@ class Processes(unittest.TestCase):
         self.assertFalse(os.path.exists(other.path("web.sock")))
         self.assert_served(server)
 
+    def test_address_beside_our_own_is_still_anothers(self):
+        """The same port of another address, which is ours, does not make us share with a second server."""
+        server = Server(self).start()
+        other = Server(self)
+        with open(other.config) as f:
+            text = f.read().replace(f"listen 127.0.0.1:{other.port};",
+                                    f"listen 127.0.0.2:{server.port}; listen 127.0.0.1:{server.port};")
+        with open(other.config, "w") as f:
+            f.write(text)
+        second = other.run()
+        self.assertEqual(second.returncode, 1)
+        self.assertEqual(second.stderr, f"server: error: cannot listen on 127.0.0.1:{server.port}: "
+                                        "Address already in use\n")
+
     def test_all_bind_errors_at_once(self):
         server = Server(self)
         with open(server.config) as f:
