@@ -543,6 +543,16 @@ exchange_return(struct exchange *ex, uint16_t status, struct slice type, struct 
 }
 
 void
+exchange_interim(struct exchange *ex)
+{
+	struct part part = { .kind = PART_HEAD, .interim = true };
+
+	if (ex->client != NULL && ex->answer_state == ANSWER_NONE)
+		ex->client->protocol->send(ex, ex->client, &part);
+	exchange_forget_head(&ex->answer);
+}
+
+void
 exchange_answer(struct exchange *ex, bool last)
 {
 	exchange_enter(ex);

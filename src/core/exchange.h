@@ -96,8 +96,10 @@ void exchange_cancel(struct exchange *ex);
 void exchange_question(struct exchange *ex, bool last);
 /* Bytes of the question's body (a talk: what the client says). */
 void exchange_question_data(struct exchange *ex, struct slice data, bool last);
-/* From the peer: the head is in ex->answer. Interim answers (1xx but 101) are the protocol's own affair. */
+/* From the peer: the head is in ex->answer. */
 void exchange_answer(struct exchange *ex, bool last);
+/* In front of it: ex->answer is an interim one (103). No step sees it. */
+void exchange_interim(struct exchange *ex);
 void exchange_answer_data(struct exchange *ex, struct slice data, bool last);
 /* The client's connection or the peer's failed. */
 void exchange_client_failed(struct exchange *ex, enum reason reason);

@@ -115,6 +115,7 @@ enum part_kind { PART_HEAD, PART_DATA };
 struct part {
 	enum part_kind kind;
 	bool last;                      /* nothing of this message follows */
+	bool interim;                   /* HEAD: an answer that says that the answer is still to come */
 	struct slice data;              /* DATA; may be empty when last */
 };
 

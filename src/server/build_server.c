@@ -204,6 +204,11 @@ path_is_sound(struct build *b, const struct value *v, struct slice path, enum ro
 		    (int)slice_find(path, '?', 0), path.at);
 		return false;
 	}
+	if (slice_find_slice(path, SLICE("//")) < path.n) {
+		diag_error(b->diag, v->span,
+		    "no path matches this: several slashes are one before routes are tried");
+		return false;
+	}
 	if (slice_find_slice(path, SLICE("/./")) < path.n ||
 	    slice_find_slice(path, SLICE("/../")) < path.n ||
 	    (kind != ROUTE_BYTES && (slice_ends(path, SLICE("/.")) || slice_ends(path, SLICE("/.."))))) {

@@ -66,7 +66,7 @@ const struct elsewhere registry_elsewhere[] = {
 	BUT("tcp_nopush", "what one pass produced leaves in one write"),
 	BUT("tcp_nodelay", "it is always so"),
 	BUT("underscores_in_headers", "they are allowed"),
-	BUT("merge_slashes", "a path keeps its slashes: routes and peers see the same //, and no switch merges them"),
+	BUT("merge_slashes", "routes see one slash for several; what is forwarded keeps them"),
 	IS("set_real_ip_from", "listen … proxy_protocol"),
 	BUT("satisfy", "allow and deny lines are asked in order; the first that matches decides"),
 

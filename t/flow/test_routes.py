@@ -33,7 +33,7 @@ class Routes(flow.Case):
             "/bytes": "bytes", "/bytesandmore": "bytes", "/byte": 404,
             "/u/42": "user 42", "/u/x": 404, "/u/42/": 404,
             "/a/b.png": "picture", "/a/b.pngx": 404,
-            "/%73eg": "seg", "/x/../seg": "seg", "/": 404,
+            "/%73eg": "seg", "/x/../seg": "seg", "//seg": "seg", "/x/..///dir//x": "dir", "/": 404,
         })
 
     def test_the_first_wins(self):

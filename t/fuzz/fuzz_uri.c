@@ -39,6 +39,7 @@ check_path(struct slice path)
 
 	MUST(path.n > 0 && (path.at[0] == '/' || slice_is(path, "*")));
 	MUST(memchr(path.at, '\0', path.n) == NULL && memchr(path.at, '\\', path.n) == NULL);
+	MUST(slice_find_slice(path, SLICE("//")) == path.n);
 	while (slice_split(&path, '/', &segment))
 		MUST(!slice_is(segment, ".") && !slice_is(segment, ".."));
 }

@@ -50,7 +50,7 @@ normalises(void **state)
 	} rows[] = {
 #define ROW(target, path, query, forward) { SLICE(target), SLICE(path), SLICE(query), SLICE(forward) }
 #define SAME(target) ROW(target, target, "", target)
-		SAME("/"), SAME("//"), SAME("/a//b/"), SAME("/a.b/..c/d.."), SAME("/.a/...") , SAME("/~_-!$&'()*+,;=:@"),
+		SAME("/"), ROW("//", "/", "", "//"), ROW("/a//b/", "/a/b/", "", "/a//b/"), ROW("///a///?//", "/a/", "//", "///a///?//"), SAME("/a.b/..c/d.."), SAME("/.a/...") , SAME("/~_-!$&'()*+,;=:@"),
 		SAME("/0123456789/abcdefghijklmnopqrstuvwxyz/ABC"),
 		ROW("/a?b", "/a", "b", "/a?b"), ROW("/?", "/", "", "/?"), ROW("/a?b?c/../d", "/a", "b?c/../d", "/a?b?c/../d"),
 		ROW("/a?x[]=1&y={}|\\^`\"<>%", "/a", "x[]=1&y={}|\\^`\"<>%", "/a?x[]=1&y={}|\\^`\"<>%"),
@@ -58,7 +58,7 @@ normalises(void **state)
 		ROW("/.", "/", "", "/"), ROW("/./", "/", "", "/"), ROW("/a/.", "/a/", "", "/a/"), ROW("/a/./b", "/a/b", "", "/a/b"),
 		ROW("/a/..", "/", "", "/"), ROW("/a/../", "/", "", "/"), ROW("/a/b/../c?d", "/a/c", "d", "/a/c?d"),
 		ROW("/a//../b", "/a/b", "", "/a/b"), ROW("/a/b/../..", "/", "", "/"), ROW("/a/%2e%2E/b", "/b", "", "/b"), ROW("/a/.%2e", "/", "", "/"),
-		ROW("/%2e", "/", "", "/"), ROW("//..", "/", "", "/"), ROW("/a/..//", "//", "", "//"), ROW("/a/.../", "/a/.../", "", "/a/.../"),
+		ROW("/%2e", "/", "", "/"), ROW("//..", "/", "", "/"), ROW("/a/..//", "/", "", "//"), ROW("/a/.../", "/a/.../", "", "/a/.../"),
 		ROW("/%2fa", "", "", ""), ROW("/a/..?..", "/", "..", "/?.."),
 		/* percent signs */
 		ROW("/%61%7E%2d", "/a~-", "", "/a~-"), ROW("/a%20b", "/a b", "", "/a%20b"), ROW("/%3b;%3F?%3f", "/;;?", "%3f", "/%3B;%3F?%3f"),
@@ -67,7 +67,7 @@ normalises(void **state)
 		ROW("/%23%20/..", "/", "", "/"), ROW("/\xff", "", "", ""),
 		/* absolute */
 		ROW("http://a/b?c", "/b", "c", "/b?c"), ROW("http://a", "/", "", "/"), ROW("http://a?c", "/", "c", "/?c"),
-		ROW("https://a:1/b/../c", "/c", "", "/c"), ROW("http://a//b", "//b", "", "//b"), ROW("http://a/?http://b/", "/", "http://b/", "/?http://b/"),
+		ROW("https://a:1/b/../c", "/c", "", "/c"), ROW("http://a//b", "/b", "", "//b"), ROW("http://a/?http://b/", "/", "http://b/", "/?http://b/"),
 	};
 
 	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {

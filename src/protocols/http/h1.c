@@ -259,6 +259,16 @@ h1_answered(struct conn *c, struct exchange *ex, bool behind)
 	exchange_answer(ex, last);
 }
 
+/* 100 was said by us already; the rest goes on (RFC 9110 15.2). */
+static void
+h1_pass_interim(struct exchange *ex)
+{
+	if (ex->answer.status == 100)
+		return;
+	fields_strip(&ex->answer);
+	exchange_interim(ex);
+}
+
 static size_t
 h1_read_answer(struct conn *c, struct slice in)
 {
@@ -287,6 +297,7 @@ h1_read_answer(struct conn *c, struct slice in)
 		exchange_tunnel(ex);
 	} else if (ex->answer.status < 200) {
 		h->interim++;
+		h1_pass_interim(ex);
 	} else {
 		h1_answered(c, ex, in.n > (size_t)n);
 	}
@@ -492,6 +503,25 @@ h1_send_answer_head(struct exchange *ex, struct conn *c)
 	conn_write(c, builder_slice(&b));
 }
 
+/* HTTP/1.0 knows of none. */
+static void
+h1_send_interim(struct exchange *ex, struct conn *c)
+{
+	const struct message *m = &ex->answer;
+	struct slice phrase = message_piece(m, m->reason_phrase);
+	size_t room = h1_fields_room(m) + phrase.n + 64;
+
+	if (ex->question.minor == 0)
+		return;
+
+	struct builder b = builder_on(scratch_alloc(&c->engine->loop.scratch, room), room);
+
+	status_put_line(&b, m->status, phrase);
+	h1_put_fields(&b, m);
+	BUILDER_LITERAL(&b, "\r\n");
+	conn_write(c, builder_slice(&b));
+}
+
 /* Who asks, by which way: said by us, unless a step has said it or forbidden it. */
 static void
 h1_put_forwarded(struct builder *b, struct exchange *ex, struct slice host)
@@ -580,6 +610,8 @@ h1_send(struct exchange *ex, struct conn *c, const struct part *part)
 
 	if (part->kind == PART_DATA)
 		h1_send_data(c, h, part);
+	else if (part->interim)
+		h1_send_interim(ex, c);
 	else if (c->side == SIDE_CLIENT)
 		h1_send_answer_head(ex, c);
 	else

@@ -235,11 +235,28 @@ normalise(struct message *m, struct arena *a)
 	return true;
 }
 
+/* So that //admin does not pass by what is said of /admin, which most peers take it for. */
+static void
+merge_slashes(struct message *m, struct arena *a)
+{
+	if (likely(slice_find_slice(m->path, SLICE("//")) == m->path.n))
+		return;
+
+	struct builder merged = builder_on(arena_alloc(a, m->path.n), m->path.n);
+
+	for (size_t i = 0; i < m->path.n; i++)
+		if (i == 0 || m->path.at[i] != '/' || m->path.at[i - 1] != '/')
+			builder_byte(&merged, m->path.at[i]);
+	m->path = builder_slice(&merged);
+}
+
 bool
 uri_normalise(struct message *m, struct arena *a, enum reason *why)
 {
-	if (likely(normalise(m, a)))
+	if (likely(normalise(m, a))) {
+		merge_slashes(m, a);
 		return true;
+	}
 	*why = REASON_BAD_MESSAGE;
 	return false;
 }
