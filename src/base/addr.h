@@ -39,12 +39,16 @@ bool addr_is_unix(const struct addr *a);
 void addr_unmap(struct addr *a);
 
 struct network {
-	uint8_t family;                  /* AF_INET, AF_INET6, AF_UNIX (any Unix peer: the word `unix:`) */
+	/* AF_INET, AF_INET6, AF_UNIX (any Unix peer: the word `unix:`) */
+	uint8_t family;
 	uint8_t bits;                    /* of the address, 0..32 or 0..128 */
 	uint8_t at[16];
 };
 
-/* 10.0.0.0/8, 10.0.0.1, fe80::/10. Host bits that are set: NETWORK_HOST_BITS, *out is the network meant. */
+/*
+ * 10.0.0.0/8, 10.0.0.1, fe80::/10. Host bits that are set: NETWORK_HOST_BITS, *out is the network
+ * meant.
+ */
 enum network_parse { NETWORK_OK, NETWORK_BAD, NETWORK_HOST_BITS };
 MUST_USE enum network_parse network_parse(struct slice text, struct network *out);
 struct slice network_print(const struct network *net, char text[static ADDR_TEXT]);

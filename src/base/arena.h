@@ -47,8 +47,10 @@ arena_alloc(struct arena *a, size_t size)
 }
 
 void *arena_zalloc(struct arena *a, size_t size);             /* cleared */
-void *arena_array(struct arena *a, size_t count, size_t size); /* cleared; overflow ends the process */
-struct slice arena_slice(struct arena *a, struct slice s);     /* a copy; a NUL stands behind it, not counted */
+/* cleared; overflow ends the process */
+void *arena_array(struct arena *a, size_t count, size_t size);
+/* a copy; a NUL stands behind it, not counted */
+struct slice arena_slice(struct arena *a, struct slice s);
 char *arena_text(struct arena *a, struct slice s);             /* a copy, NUL-terminated */
 PRINTF(2, 3) char *arena_printf(struct arena *a, const char *format, ...);
 /* Calls run(what) when the arena is reset. */

@@ -187,11 +187,17 @@ void builder_signed(struct builder *b, int64_t number);
 void builder_hex(struct builder *b, uint64_t number);               /* lower case, no 0x */
 /* Wants one byte of room more than it writes. */
 PRINTF(2, 3) void builder_printf(struct builder *b, const char *format, ...);
-/* As the inside of a JSON string: quotes, backslash, control bytes and bytes that are not UTF-8 are escaped. */
+/*
+ * As the inside of a JSON string: quotes, backslash, control bytes and bytes that are not UTF-8 are
+ * escaped.
+ */
 void builder_json(struct builder *b, struct slice s);
 /* For a line of a log: control bytes, `"`, backslash and bytes >= 0x7f as \xNN. */
 void builder_log(struct builder *b, struct slice s);
-/* Percent-encodes what may not stand in a URI path or query (RFC 3986 3.3, 3.4); %XX stays as it is. */
+/*
+ * Percent-encodes what may not stand in a URI path or query (RFC 3986 3.3, 3.4); %XX stays as it
+ * is.
+ */
 void builder_uri(struct builder *b, struct slice s);
 
 #endif

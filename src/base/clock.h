@@ -50,8 +50,10 @@ int64_t clock_unix(void);                /* seconds since 1970; cached */
 
 /* Texts are remade at most once a second and live until then. */
 struct slice clock_http_date(void);      /* Sun, 06 Nov 1994 08:49:37 GMT (RFC 9110 5.6.7) */
-struct slice clock_log_date(void);       /* 06/Nov/1994:08:49:37 +0000 (the combined log; local time) */
+/* 06/Nov/1994:08:49:37 +0000 (the combined log; local time) */
+struct slice clock_log_date(void);
 struct slice clock_error_date(void);     /* 1994/11/06 08:49:37 (the error log; local time) */
-struct slice clock_iso_date(void);       /* 1994-11-06T08:49:37+00:00 (local time with its offset) */
+/* 1994-11-06T08:49:37+00:00 (local time with its offset) */
+struct slice clock_iso_date(void);
 
 #endif

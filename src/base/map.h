@@ -32,7 +32,10 @@ void map_set(struct map *m, struct slice key, void *value);
 void hash_seed(uint64_t a, uint64_t b);
 uint64_t hash_bytes(struct slice s);
 uint64_t hash_bytes_nocase(struct slice s);
-/* 64 bits, not keyed, the same in every process: for fingerprints. FNV-1a; start with FINGERPRINT_START. */
+/*
+ * 64 bits, not keyed, the same in every process: for fingerprints. FNV-1a; start with
+ * FINGERPRINT_START.
+ */
 #define FINGERPRINT_START UINT64_C(0xcbf29ce484222325)
 uint64_t fingerprint_add(uint64_t so_far, const void *at, size_t n);
 

@@ -49,7 +49,10 @@ void scratch_take(struct scratch *s, size_t n);
 
 /* Everything up to now is forgotten. The end of the pass; or earlier, when nothing refers to it. */
 void scratch_reset(struct scratch *s);
-/* Memory from malloc that may still be looked at in this pass: untouched until the next scratch_reset frees it. */
+/*
+ * Memory from malloc that may still be looked at in this pass: untouched until the next
+ * scratch_reset frees it.
+ */
 void scratch_free_later(struct scratch *s, void *memory);
 
 #endif

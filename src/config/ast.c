@@ -110,7 +110,8 @@ ast_not(struct parse *p, struct expression *of, struct span span)
 }
 
 struct expression *
-ast_compare(struct parse *p, struct value field, enum comparison how, struct value operand, struct span span)
+ast_compare(struct parse *p, struct value field, enum comparison how, struct value operand,
+    struct span span)
 {
 	struct expression *e = make_expression(p, EXPRESSION_COMPARE, span);
 
@@ -172,7 +173,8 @@ ast_parse(struct arena *arena, struct source *source, struct diag *diag)
 	return p.result != NULL ? p.result : arena_zalloc(arena, sizeof(*p.result));
 }
 
-enum { INCLUDED_MAX = 65536 };          /* files in all: includes that fan out would never end otherwise */
+/* files in all: includes that fan out would never end otherwise */
+enum { INCLUDED_MAX = 65536 };
 
 /* One file on the way from the main one to where we are. */
 struct step {
@@ -196,18 +198,21 @@ static void
 note_chain(struct including *in, const struct step *step)
 {
 	for (; step != NULL && step->outer != NULL; step = step->outer)
-		diag_note(in->diag, step->from, "\"" SLICE_FORMAT "\" is included here", SLICE_ARG(step->source->shown));
+		diag_note(in->diag, step->from, "\"" SLICE_FORMAT "\" is included here",
+		    SLICE_ARG(step->source->shown));
 }
 
 /* Whether `source` may be parsed at this place. */
 static bool
-may_include(struct including *in, const struct step *step, const struct source *source, struct span at)
+may_include(
+    struct including *in, const struct step *step, const struct source *source, struct span at)
 {
 	struct slice shown = source->shown;
 
 	for (const struct step *outer = step; outer != NULL; outer = outer->outer)
 		if (outer->source == source) {
-			diag_error(in->diag, at, "\"" SLICE_FORMAT "\" includes itself", SLICE_ARG(shown));
+			diag_error(
+			    in->diag, at, "\"" SLICE_FORMAT "\" includes itself", SLICE_ARG(shown));
 			note_chain(in, step);
 			return false;
 		}
@@ -238,13 +243,14 @@ parse_once(struct including *in, struct source *source)
 }
 
 static void
-include_file(struct including *in, const struct step *step, struct slice name, struct span at, struct statements *to)
+include_file(struct including *in, const struct step *step, struct slice name, struct span at,
+    struct statements *to)
 {
 	struct source *source = sources_file(in->sources, name);
 
 	if (source->error != 0) {
-		diag_error(in->diag, at, "cannot read \"" SLICE_FORMAT "\": %s", SLICE_ARG(diag_word(source->shown)),
-		    strerror(source->error));
+		diag_error(in->diag, at, "cannot read \"" SLICE_FORMAT "\": %s",
+		    SLICE_ARG(diag_word(source->shown)), strerror(source->error));
 		return;
 	}
 	if (!may_include(in, step, source, at))
@@ -262,21 +268,23 @@ include_file(struct including *in, const struct step *step, struct slice name, s
 }
 
 static void
-include_glob(struct including *in, const struct step *step, const struct source *glob, struct span at,
-    struct statements *to)
+include_glob(struct including *in, const struct step *step, const struct source *glob,
+    struct span at, struct statements *to)
 {
 	if (glob->error != 0)
-		diag_error(in->diag, at, "cannot read \"" SLICE_FORMAT "\": %s", SLICE_ARG(diag_word(glob->shown)),
-		    strerror(glob->error));
+		diag_error(in->diag, at, "cannot read \"" SLICE_FORMAT "\": %s",
+		    SLICE_ARG(diag_word(glob->shown)), strerror(glob->error));
 	for (size_t i = 0; i < glob->name_count; i++)
 		include_file(in, step, glob->names[i], at, to);
 }
 
 static void
-include_statement(struct including *in, const struct step *step, const struct statement *s, struct statements *to)
+include_statement(
+    struct including *in, const struct step *step, const struct statement *s, struct statements *to)
 {
 	if (s->value_count != 2 || s->when != NULL || s->block != NULL) {
-		diag_error(in->diag, s->span, "\"include\" takes one file or pattern and nothing else");
+		diag_error(
+		    in->diag, s->span, "\"include\" takes one file or pattern and nothing else");
 		return;
 	}
 	struct value v = s->values[1];

@@ -23,7 +23,15 @@ enum expression_kind {
 	EXPRESSION_EXISTS               /* field exists; negated: not exists */
 };
 
-enum comparison { IS_EQUAL, IS_NOT_EQUAL, IS_LESS, IS_LESS_EQUAL, IS_GREATER, IS_GREATER_EQUAL, IS_MATCH };
+enum comparison {
+	IS_EQUAL,
+	IS_NOT_EQUAL,
+	IS_LESS,
+	IS_LESS_EQUAL,
+	IS_GREATER,
+	IS_GREATER_EQUAL,
+	IS_MATCH
+};
 
 struct expression {
 	enum expression_kind kind;
@@ -54,11 +62,15 @@ struct statement {
 enum { AST_DEPTH_MAX = 32, AST_INCLUDE_DEPTH_MAX = 16, AST_EXPRESSION_DEPTH_MAX = 64 };
 
 /*
- * Parses one file. Syntax errors go to `diag`, and what could be read is returned all the same (never NULL).
- * Reentrant: the scanner and the parser keep nothing outside their arguments.
+ * Parses one file. Syntax errors go to `diag`, and what could be read is returned all the same
+ * (never NULL). Reentrant: the scanner and the parser keep nothing outside their arguments.
  */
 struct block *ast_parse(struct arena *arena, struct source *source, struct diag *diag);
-/* The same with every `include` statement, at any depth, replaced by what it names; loops and missing files are errors. */
-struct block *ast_parse_all(struct arena *arena, struct sources *sources, struct source *main, struct diag *diag);
+/*
+ * The same with every `include` statement, at any depth, replaced by what it names; loops and
+ * missing files are errors.
+ */
+struct block *ast_parse_all(
+    struct arena *arena, struct sources *sources, struct source *main, struct diag *diag);
 
 #endif

@@ -150,7 +150,8 @@ put_clean(FILE *to, struct slice s)
 		unsigned char c = (unsigned char)s.at[i];
 
 		n = character_size(s, i);
-		if (n == 0 || (c < 0x20 && c != '\t') || c == 0x7f || (c == 0xc2 && (unsigned char)s.at[i + 1] < 0xa0))
+		if (n == 0 || (c < 0x20 && c != '\t') || c == 0x7f ||
+		    (c == 0xc2 && (unsigned char)s.at[i + 1] < 0xa0))
 			fputc('?', to);
 		else
 			fwrite(s.at + i, 1, n, to);
@@ -174,7 +175,8 @@ put_width(FILE *to, struct slice s, const char *marks)
 static size_t
 character_start(struct slice s, size_t at)
 {
-	for (int i = 0; i < 3 && at > 0 && at < s.n && ((unsigned char)s.at[at] & 0xc0) == 0x80; i++)
+	for (int i = 0; i < 3 && at > 0 && at < s.n && ((unsigned char)s.at[at] & 0xc0) == 0x80;
+	     i++)
 		at--;
 	return at;
 }
@@ -271,9 +273,11 @@ print_json_one(const struct diag *d, const struct diagnostic *one, FILE *to)
 		if (end_line != line) {
 			struct slice text = source_line(s, line);
 
-			source_place(s, (uint32_t)(s->lines[line - 1] + text.n), &end_line, &end_column);
+			source_place(
+			    s, (uint32_t)(s->lines[line - 1] + text.n), &end_line, &end_column);
 		}
-		fprintf(to, "\"line\":%u,\"column\":%u,\"end_column\":%u,", line, column, end_column);
+		fprintf(
+		    to, "\"line\":%u,\"column\":%u,\"end_column\":%u,", line, column, end_column);
 	}
 	print_json_text(d, to, "message", slice_of(one->text));
 }
@@ -318,7 +322,8 @@ distance(struct slice a, struct slice b)
 			size_t best = last[j - 1] + (a.at[i - 1] != b.at[j - 1]);
 
 			best = MIN_OF(best, MIN_OF(last[j], now[j - 1]) + 1);
-			if (i > 1 && j > 1 && a.at[i - 1] == b.at[j - 2] && a.at[i - 2] == b.at[j - 1])
+			if (i > 1 && j > 1 && a.at[i - 1] == b.at[j - 2] &&
+			    a.at[i - 2] == b.at[j - 1])
 				best = MIN_OF(best, before[j - 2] + 1);
 			now[j] = best;
 		}

@@ -42,14 +42,15 @@ struct slice diag_word(struct slice word);
  *   conf.d/shop.conf:14:9: error: unknown directive "proxi" in route; did you mean "proxy"?
  *      14 |         proxi shop;
  *         |         ^~~~~
- * Sorted by file and place (a note stays with its owner). A long line is shown as a window of 100 columns round the caret;
- * control bytes and broken UTF-8 are shown as `?`.
+ * Sorted by file and place (a note stays with its owner). A long line is shown as a window of 100
+ * columns round the caret; control bytes and broken UTF-8 are shown as `?`.
  */
 void diag_print(const struct diag *d, FILE *to);
 /* One object a line: severity, file, line, column, end_column, message, notes[]. */
 void diag_print_json(const struct diag *d, FILE *to);
 
 /* The closest of `count` names (next(what, i)), or NULL when none is close. For did-you-mean. */
-const char *diag_closest(struct slice word, const char *(*next)(void *what, size_t i), void *what, size_t count);
+const char *diag_closest(
+    struct slice word, const char *(*next)(void *what, size_t i), void *what, size_t count);
 
 #endif

@@ -35,7 +35,8 @@ struct parse {
 	unsigned parentheses;
 	unsigned depth;
 	struct opening open[AST_DEPTH_MAX];
-	struct span suspect;            /* the first block whose closing brace stands further left than its line; file 0: none */
+	/* the first block whose closing brace stands further left than its line; file 0: none */
+	struct span suspect;
 };
 
 /* Parses p->source->text. */
@@ -49,8 +50,12 @@ struct statements {
 /* How many there are now. */
 size_t ast_push_value(struct parse *p, struct value v);
 void ast_append(struct statements *to, struct statement *s);
-/* The head of a statement: takes the first `count` values; what a broken condition left behind them is dropped. */
-struct statement *ast_statement(struct parse *p, size_t count, struct span span, struct expression *when);
+/*
+ * The head of a statement: takes the first `count` values; what a broken condition left behind them
+ * is dropped.
+ */
+struct statement *ast_statement(
+    struct parse *p, size_t count, struct span span, struct expression *when);
 struct block *ast_block(struct parse *p, struct statements inside, struct span span);
 
 /* Chains: the first term's place is handed on until ast_chain takes all from there. */
@@ -58,9 +63,11 @@ size_t ast_push_term(struct parse *p, struct expression *term);
 /* A balanced tree, so that its depth stays small however long the chain is. */
 struct expression *ast_chain(struct parse *p, enum expression_kind kind, size_t from);
 struct expression *ast_not(struct parse *p, struct expression *of, struct span span);
-struct expression *ast_compare(struct parse *p, struct value field, enum comparison how, struct value operand, struct span span);
+struct expression *ast_compare(struct parse *p, struct value field, enum comparison how,
+    struct value operand, struct span span);
 /* The operands are the values pushed from `from` on. */
-struct expression *ast_in(struct parse *p, struct value field, bool negated, size_t from, struct span span);
+struct expression *ast_in(
+    struct parse *p, struct value field, bool negated, size_t from, struct span span);
 struct expression *ast_exists(struct parse *p, struct value field, bool negated, struct span span);
 
 #endif

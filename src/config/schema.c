@@ -41,7 +41,8 @@ push_compile(struct reading *r, const struct argument *a, void *out, struct comp
 {
 	struct compile_item *item = arena_alloc(work_arena(r), sizeof(*item));
 
-	*item = (struct compile_item){ .next = r->compile, .group = group, .argument = a, .out = out };
+	*item =
+	    (struct compile_item){ .next = r->compile, .group = group, .argument = a, .out = out };
 	r->compile = item;
 }
 
@@ -68,7 +69,8 @@ read_value(struct reading *r, const struct argument *a, const struct value *v, v
 }
 
 static bool
-read_many(struct reading *r, const struct argument *a, const struct value *values, size_t n, void *out)
+read_many(
+    struct reading *r, const struct argument *a, const struct value *values, size_t n, void *out)
 {
 	struct list *list = out;
 	bool fine = true;
@@ -95,7 +97,8 @@ cut_default(const char *text, struct value values[static DEFAULT_VALUES])
 
 	while (*(text += strspn(text, " ")) != '\0' && n < DEFAULT_VALUES) {
 		bool quoted = *text == '"' || *text == '\'';
-		size_t length = quoted ? strcspn(text + 1, *text == '"' ? "\"" : "'") : strcspn(text, " ");
+		size_t length =
+		    quoted ? strcspn(text + 1, *text == '"' ? "\"" : "'") : strcspn(text, " ");
 
 		values[n++] = (struct value){ quoted ? VALUE_STRING : VALUE_WORD,
 			slice_make(text + quoted, length), { 0, 0, 0 } };
@@ -217,7 +220,8 @@ count_values(struct reading *r, const struct rows *rows, const struct statement 
 	struct span before = s->values[n - 1].span;
 	diag_error(r->diag, s->values[n].span, "\"%.*s\" stands among the arguments of \"%.*s\"",
 	    SLICE_ARG(diag_word(s->values[n].raw)), SLICE_ARG(diag_word(s->values[0].raw)));
-	diag_note(r->diag, (struct span){ before.file, before.at + before.n, 1 }, "is a \";\" missing here?");
+	diag_note(r->diag, (struct span){ before.file, before.at + before.n, 1 },
+	    "is a \";\" missing here?");
 	return n;
 }
 
@@ -230,18 +234,20 @@ schema_elsewhere(const struct reading *r, const char *place, struct slice word)
 	for (const struct elsewhere *e = r->elsewhere; e != NULL && e->word != NULL; e++) {
 		struct slice known = slice_of(e->word);
 
-		if (known.n == before.n + gap + word.n && slice_starts(known, before) && slice_ends(known, word) &&
-		    (gap == 0 || known.at[before.n] == ' '))
+		if (known.n == before.n + gap + word.n && slice_starts(known, before) &&
+		    slice_ends(known, word) && (gap == 0 || known.at[before.n] == ' '))
 			return e;
 	}
 	return NULL;
 }
 
 void
-schema_report_elsewhere(struct reading *r, struct slice word, struct span at, const struct elsewhere *e)
+schema_report_elsewhere(
+    struct reading *r, struct slice word, struct span at, const struct elsewhere *e)
 {
 	if (e->here != NULL)
-		diag_error(r->diag, at, "nginx's \"%.*s\" is \"%s\" here", SLICE_ARG(diag_word(word)), e->here);
+		diag_error(r->diag, at, "nginx's \"%.*s\" is \"%s\" here",
+		    SLICE_ARG(diag_word(word)), e->here);
 	else
 		diag_error(r->diag, at, "\"%.*s\": %s", SLICE_ARG(diag_word(word)), e->instead);
 }
@@ -260,20 +266,25 @@ report_extra(struct arguments *in, size_t i)
 		return;
 	}
 
-	for (const struct argument *a = in->row->arguments; a != NULL && a->type != NULL; a++, count++)
+	for (const struct argument *a = in->row->arguments; a != NULL && a->type != NULL;
+	     a++, count++)
 		options += (a->flags & ARGUMENT_OPTION) != 0;
-	if (options > 0 && v->kind == VALUE_WORD && i > 0 && !on_another_line(in->r, in->values[i - 1].span, v->span)) {
-		const char *closest = diag_closest(name, option_name, (void *)(uintptr_t)in->row->arguments, count);
+	if (options > 0 && v->kind == VALUE_WORD && i > 0 &&
+	    !on_another_line(in->r, in->values[i - 1].span, v->span)) {
+		const char *closest =
+		    diag_closest(name, option_name, (void *)(uintptr_t)in->row->arguments, count);
 
-		diag_error(d, v->span, "unknown option \"%.*s\" of \"%.*s\"%s%s%s", SLICE_ARG(diag_word(name)),
-		    SLICE_ARG(diag_word(in->word)), closest != NULL ? "; did you mean \"" : "",
-		    closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
+		diag_error(d, v->span, "unknown option \"%.*s\" of \"%.*s\"%s%s%s",
+		    SLICE_ARG(diag_word(name)), SLICE_ARG(diag_word(in->word)),
+		    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "",
+		    closest != NULL ? "\"?" : "");
 		return;
 	}
 	diag_error(d, v->span, "too many arguments to \"%.*s\"", SLICE_ARG(diag_word(in->word)));
 	struct span before = i > 0 ? in->values[i - 1].span : in->span;
 	if (on_another_line(in->r, before, v->span))
-		diag_note(d, (struct span){ before.file, before.at + before.n, 1 }, "is a \";\" missing here?");
+		diag_note(d, (struct span){ before.file, before.at + before.n, 1 },
+		    "is a \";\" missing here?");
 }
 
 static const struct argument *
@@ -304,12 +315,14 @@ read_given(struct arguments *in)
 			return false;
 		}
 		if (options) {
-			diag_error(in->r->diag, in->values[i].span, "options stand behind the other arguments");
+			diag_error(in->r->diag, in->values[i].span,
+			    "options stand behind the other arguments");
 			return false;
 		}
 		in->given |= UINT64_C(1) << (next - in->row->arguments);
 		if ((next->flags & ARGUMENT_MANY) != 0) {
-			while (i + run < in->count && find_option(in->row, &in->values[i + run]) == NULL)
+			while (i + run < in->count &&
+			       find_option(in->row, &in->values[i + run]) == NULL)
 				run++;
 			fine &= read_many(in->r, next, in->values + i, run, in->to + next->offset);
 		} else
@@ -326,12 +339,13 @@ read_arguments(struct arguments *in)
 	bool fine = read_given(in);
 	bool missing = false;
 
-	for (const struct argument *a = in->row->arguments; fine && a != NULL && a->type != NULL; a++) {
+	for (const struct argument *a = in->row->arguments; fine && a != NULL && a->type != NULL;
+	     a++) {
 		if ((in->given & UINT64_C(1) << (a - in->row->arguments)) != 0)
 			continue;
 		if ((a->flags & (ARGUMENT_OPTIONAL | ARGUMENT_OPTION)) == 0 && !missing) {
-			diag_error(in->r->diag, in->span, "missing argument %s of \"%.*s\"", a->name,
-			    SLICE_ARG(diag_word(in->word)));
+			diag_error(in->r->diag, in->span, "missing argument %s of \"%.*s\"",
+			    a->name, SLICE_ARG(diag_word(in->word)));
 			missing = true;
 		} else if (a->otherwise != NULL)
 			fine &= read_default(in->r, a, in->to);
@@ -341,7 +355,8 @@ read_arguments(struct arguments *in)
 
 /* -- the rows of a block -- */
 
-static void add_defaults(struct reading *r, struct rows *rows, const struct table *tables, size_t base, unsigned depth);
+static void add_defaults(
+    struct reading *r, struct rows *rows, const struct table *tables, size_t base, unsigned depth);
 
 /* Reads a setting's default once; every block's struct gets a copy of what came out. */
 static void
@@ -360,16 +375,20 @@ add_default(struct reading *r, struct rows *rows, const struct directive *row, s
 	read_arguments(&in);
 	r->compile = kept;
 	for (const struct argument *a = row->arguments; a != NULL && a->type != NULL; a++)
-		*ARENA_PUSH(r->arena, rows->defaults, rows->default_count, rows->default_room) = (struct ready){
-			.argument = a, .offset = base + row->offset + a->offset, .size = argument_size(a),
-			.bytes = to + a->offset,
-			.compiles = a->type->compile != NULL && (a->flags & ARGUMENT_MANY) == 0,
-		};
+		*ARENA_PUSH(r->arena, rows->defaults, rows->default_count, rows->default_room) =
+		    (struct ready){
+			    .argument = a,
+			    .offset = base + row->offset + a->offset,
+			    .size = argument_size(a),
+			    .bytes = to + a->offset,
+			    .compiles = a->type->compile != NULL && (a->flags & ARGUMENT_MANY) == 0,
+		    };
 }
 
 /* Single blocks are part of the struct round them, so their defaults are too. */
 static void
-add_defaults(struct reading *r, struct rows *rows, const struct table *tables, size_t base, unsigned depth)
+add_defaults(
+    struct reading *r, struct rows *rows, const struct table *tables, size_t base, unsigned depth)
 {
 	for (const struct table *t = tables; t->rows != NULL && depth < AST_DEPTH_MAX; t++)
 		for (const struct directive *row = t->rows; row->name != NULL; row++) {
@@ -378,7 +397,8 @@ add_defaults(struct reading *r, struct rows *rows, const struct table *tables, s
 			if (row->otherwise != NULL)
 				add_default(r, rows, row, base + t->offset);
 			if (row->inside != NULL)
-				add_defaults(r, rows, row->inside, base + t->offset + row->offset, depth + 1);
+				add_defaults(r, rows, row->inside, base + t->offset + row->offset,
+				    depth + 1);
 		}
 }
 
@@ -389,10 +409,12 @@ add_entries(struct rows *rows)
 
 	for (const struct table *t = rows->tables; t->rows != NULL; t++)
 		for (const struct directive *row = t->rows; row->name != NULL; row++, e++) {
-			*e = (struct entry){ row, t->offset, (size_t)(e - rows->entries), (size_t)(e - rows->entries) };
+			*e = (struct entry){ row, t->offset, (size_t)(e - rows->entries),
+				(size_t)(e - rows->entries) };
 			for (size_t i = 0; row_repeats(row) && i < e->number; i++)
 				if (row_repeats(rows->entries[i].row) &&
-				    rows->entries[i].base + rows->entries[i].row->offset == t->offset + row->offset) {
+				    rows->entries[i].base + rows->entries[i].row->offset ==
+					t->offset + row->offset) {
 					e->list = i;
 					break;
 				}
@@ -462,7 +484,8 @@ struct places {
 
 /* A single block means what the one round it makes of it: `timeout of upstream`. */
 const char *
-schema_place(char text[static SCHEMA_PLACE], const struct directive *row, const char *where, bool outermost)
+schema_place(
+    char text[static SCHEMA_PLACE], const struct directive *row, const char *where, bool outermost)
 {
 	if (outermost || row_repeats(row))
 		return row->name;
@@ -484,12 +507,15 @@ find_places(struct places *p, const struct table *tables, const char *where)
 	bool named = slice_find_slice(builder_slice(&p->names), slice_of(where)) < p->names.n;
 	for (const struct table *t = tables; t->rows != NULL && !named; t++)
 		for (const struct directive *row = t->rows; row->name != NULL; row++)
-			if ((row->flags & (DIRECTIVE_FREE | DIRECTIVE_HIDDEN)) == 0 && slice_is(p->word, row->name))
-				builder_printf(&p->names, "%s%s", p->names.n > 0 ? ", " : "", where);
+			if ((row->flags & (DIRECTIVE_FREE | DIRECTIVE_HIDDEN)) == 0 &&
+			    slice_is(p->word, row->name))
+				builder_printf(
+				    &p->names, "%s%s", p->names.n > 0 ? ", " : "", where);
 	for (const struct table *t = tables; t->rows != NULL; t++)
 		for (const struct directive *row = t->rows; row->name != NULL; row++)
 			if (row->inside != NULL)
-				find_places(p, row->inside, schema_place(place, row, where, p->seen_count == 1));
+				find_places(p, row->inside,
+				    schema_place(place, row, where, p->seen_count == 1));
 }
 
 static void
@@ -508,14 +534,15 @@ report_unknown(const struct frame *f, const struct value *v)
 	else if (elsewhere != NULL)
 		schema_report_elsewhere(r, v->raw, v->span, elsewhere);
 	else if (places.names.n > 0)
-		diag_error(r->diag, v->span, "\"%.*s\" is not allowed in %s; it may stand in %.*s", SLICE_ARG(word),
-		    f->where, (int)places.names.n, places.names.at);
+		diag_error(r->diag, v->span, "\"%.*s\" is not allowed in %s; it may stand in %.*s",
+		    SLICE_ARG(word), f->where, (int)places.names.n, places.names.at);
 	else {
-		const char *closest = diag_closest(v->raw, entry_name, f->rows->entries, f->rows->count);
+		const char *closest =
+		    diag_closest(v->raw, entry_name, f->rows->entries, f->rows->count);
 
-		diag_error(r->diag, v->span, "unknown directive \"%.*s\" in %s%s%s%s", SLICE_ARG(word), f->where,
-		    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "",
-		    closest != NULL ? "\"?" : "");
+		diag_error(r->diag, v->span, "unknown directive \"%.*s\" in %s%s%s%s",
+		    SLICE_ARG(word), f->where, closest != NULL ? "; did you mean \"" : "",
+		    closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
 	}
 }
 
@@ -539,7 +566,8 @@ check_form(struct reading *r, const struct directive *row, const struct statemen
 	bool fine = true;
 
 	if (s->when != NULL && row->kind != DIRECTIVE_STEP && (row->flags & DIRECTIVE_WHEN) == 0) {
-		diag_error(r->diag, s->when->span, "\"%.*s\" cannot carry \"when\"", SLICE_ARG(word));
+		diag_error(
+		    r->diag, s->when->span, "\"%.*s\" cannot carry \"when\"", SLICE_ARG(word));
 		fine = false;
 	}
 	if (s->block != NULL && row->inside == NULL) {
@@ -547,7 +575,8 @@ check_form(struct reading *r, const struct directive *row, const struct statemen
 		    "\"%.*s\" takes no block", SLICE_ARG(word));
 		fine = false;
 	}
-	if (s->block == NULL && row->inside != NULL && (row->flags & DIRECTIVE_BLOCK_OPTIONAL) == 0) {
+	if (s->block == NULL && row->inside != NULL &&
+	    (row->flags & DIRECTIVE_BLOCK_OPTIONAL) == 0) {
 		diag_error(r->diag, s->span, "\"%.*s\" needs a block", SLICE_ARG(word));
 		fine = false;
 	}
@@ -555,7 +584,8 @@ check_form(struct reading *r, const struct directive *row, const struct statemen
 }
 
 static struct trace *
-add_trace(const struct frame *f, const struct entry *e, const struct statement *s, const void *target)
+add_trace(
+    const struct frame *f, const struct entry *e, const struct statement *s, const void *target)
 {
 	if (f->trace == NULL)
 		return NULL;
@@ -575,7 +605,8 @@ add_trace(const struct frame *f, const struct entry *e, const struct statement *
 static bool fill_block(struct frame *f, const struct block *block);
 
 static bool
-read_inside(const struct frame *f, const struct entry *e, const struct statement *s, char *to, struct trace *trace)
+read_inside(const struct frame *f, const struct entry *e, const struct statement *s, char *to,
+    struct trace *trace)
 {
 	if (s->block == NULL || e->row->inside == NULL)
 		return true;
@@ -587,7 +618,8 @@ read_inside(const struct frame *f, const struct entry *e, const struct statement
 
 /* Arguments, inside, and the rule across them. */
 static bool
-read_row(const struct frame *f, const struct entry *e, const struct statement *s, char *to, struct trace *trace)
+read_row(const struct frame *f, const struct entry *e, const struct statement *s, char *to,
+    struct trace *trace)
 {
 	bool free = (e->row->flags & DIRECTIVE_FREE) != 0;
 	size_t count = count_values(f->r, f->rows, s);
@@ -622,9 +654,13 @@ read_single(struct frame *f, const struct entry *e, const struct statement *s)
 	return read_row(f, e, s, to, s->block != NULL ? add_trace(f, e, s, to) : NULL);
 }
 
-/* A child starts with its parent's settings; what of them is still to be compiled is so in the copy, too. */
+/*
+ * A child starts with its parent's settings; what of them is still to be compiled is so in the
+ * copy, too.
+ */
 static void
-inherit(const struct frame *f, const struct entry *e, char *data, const struct compile_item *parents)
+inherit(
+    const struct frame *f, const struct entry *e, char *data, const struct compile_item *parents)
 {
 	const char *from = f->target + e->base + e->row->inherit_from;
 	size_t size = e->row->inherit_size;
@@ -636,7 +672,8 @@ inherit(const struct frame *f, const struct entry *e, char *data, const struct c
 		const char *out = item->out;
 
 		if (item->group == NULL && out >= from && out < from + size)
-			replace_compile(f->r, item->argument, data + e->row->inherit_to + (out - from));
+			replace_compile(
+			    f->r, item->argument, data + e->row->inherit_to + (out - from));
 	}
 }
 
@@ -669,7 +706,9 @@ read_repeated(struct frame *f, const struct entry *e, const struct statement *s)
 	struct compile_item *outer = r->compile;
 	struct arena *outside = r->state->steps > 0 ? r->arena : work_arena(r);
 	struct arena *arena = row->kind == DIRECTIVE_STEP ? r->arena : outside;
-	struct filled filled = { .row = row, .statement = s, .data = arena_zalloc(arena, MAX_OF(row->size, (size_t)1)) };
+	struct filled filled = { .row = row,
+		.statement = s,
+		.data = arena_zalloc(arena, MAX_OF(row->size, (size_t)1)) };
 
 	r->compile = NULL;
 	if (row->inside != NULL)
@@ -690,7 +729,8 @@ read_repeated(struct frame *f, const struct entry *e, const struct statement *s)
 		list->items = arena_alloc(outside, sizeof(filled));
 		list->room = 1;
 	}
-	*(struct filled *)arena_grow(outside, &list->items, &list->n, &list->room, sizeof(filled)) = filled;
+	*(struct filled *)arena_grow(outside, &list->items, &list->n, &list->room, sizeof(filled)) =
+	    filled;
 	return fine;
 }
 
@@ -711,7 +751,8 @@ check_required(const struct frame *f, const struct block *block)
 
 		if ((row->flags & DIRECTIVE_REQUIRED) == 0 || *said(f, i) != NULL)
 			continue;
-		struct span at = f->owner != NULL ? f->owner->values[0].span : (struct span){ block->span.file, 0, 0 };
+		struct span at = f->owner != NULL ? f->owner->values[0].span
+						  : (struct span){ block->span.file, 0, 0 };
 		diag_error(f->r->diag, at, "\"%s\" is missing in %s", row->name, f->where);
 		fine = false;
 	}
@@ -778,14 +819,17 @@ fill_block(struct frame *f, const struct block *block)
 }
 
 bool
-schema_fill(struct reading *r, const struct table *tables, const struct block *block, const char *where, void *target)
+schema_fill(struct reading *r, const struct table *tables, const struct block *block,
+    const char *where, void *target)
 {
 	struct schema_state *state = schema_state(r);
 	size_t errors = r->diag->errors;
 
 	if (state->root == NULL)
 		state->root = tables;
-	struct frame f = { .r = r, .rows = schema_rows(r, tables), .where = where, .target = target };
+	struct frame f = {
+		.r = r, .rows = schema_rows(r, tables), .where = where, .target = target
+	};
 	if (r->trace) {
 		f.trace = arena_zalloc(r->arena, sizeof(*f.trace));
 		if (r->root == NULL)
@@ -821,7 +865,8 @@ schema_is_set(const struct reading *r, const void *target, const char *name)
 {
 	if (r->state == NULL)
 		return false;
-	const struct trace *t = map_find(&r->state->traces, slice_make((const char *)&target, sizeof(target)));
+	const struct trace *t =
+	    map_find(&r->state->traces, slice_make((const char *)&target, sizeof(target)));
 	for (; t != NULL; t = t->same) {
 		const struct entry *e = map_find(&t->rows->by_name, slice_of(name));
 

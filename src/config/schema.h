@@ -18,27 +18,32 @@ struct reading;
 struct argument;
 
 /*
- * The type of an argument. `read` decodes one value into out (`size` bytes there), or reports an error and returns false.
- * `compile`, where it is not NULL, is called later, when the scope of the statement is known.
+ * The type of an argument. `read` decodes one value into out (`size` bytes there), or reports an
+ * error and returns false. `compile`, where it is not NULL, is called later, when the scope of the
+ * statement is known.
  */
 struct type {
 	const char *name;               /* DURATION: the manual's word */
 	const char *wanted;             /* "a duration (500ms, 30s, 1m30s)": for messages */
 	size_t size;
 	bool (*read)(struct reading *r, const struct value *v, const struct argument *a, void *out);
-	bool (*compile)(struct reading *r, const struct scope *scope, const struct argument *a, void *out);
+	bool (*compile)(
+	    struct reading *r, const struct scope *scope, const struct argument *a, void *out);
 };
 
 extern const struct type
     type_flag,                          /* bool: on | off */
     type_integer,                       /* int64_t, between min and max of the argument */
     type_size,                          /* uint64_t bytes: 512 8k 1m 2g (binary) */
-    type_duration,                      /* uint64_t milliseconds: 500ms 30s 1m30s 7d; a bare number proposes 30s */
+    /* uint64_t milliseconds: 500ms 30s 1m30s 7d; a bare number proposes 30s */
+    type_duration,
     type_percent,                       /* uint32_t, hundredths of a percent: 95% 0.5% */
     type_octal,                         /* uint32_t: 0660 */
     type_word,                          /* int: index into argument.words */
-    type_name,                          /* struct name: the name of something, resolved by the build */
-    type_path,                          /* struct slice: resolved against the configuration's directory, NUL behind it */
+    /* struct name: the name of something, resolved by the build */
+    type_name,
+    /* struct slice: resolved against the configuration's directory, NUL behind it */
+    type_path,
     type_string,                        /* struct slice: text without ${fields}, escapes decoded */
     type_bytes,                         /* struct slice: \n \r \t \0 \\ \" \' \xNN decoded */
     type_raw,                           /* struct value: as it stands */
@@ -69,7 +74,9 @@ struct status_range {
 	uint16_t first, last;
 };
 
-/* Every value of an ARGUMENT_MANY argument, and of a repeated directive: an array of `n` elements. */
+/*
+ * Every value of an ARGUMENT_MANY argument, and of a repeated directive: an array of `n` elements.
+ */
 struct list {
 	void *items;
 	size_t n, room;
@@ -77,36 +84,52 @@ struct list {
 
 enum argument_flags {
 	ARGUMENT_OPTIONAL = 1,          /* may be missing; all behind it too */
-	ARGUMENT_MANY = 2,              /* the last one: as many as there are, at least one unless OPTIONAL; fills a struct list */
-	ARGUMENT_OPTION = 4,            /* NAME=VALUE behind the others, in any order; a flag NAME alone where type is type_flag */
+	/* the last one: as many as there are, at least one unless OPTIONAL; fills a struct list */
+	ARGUMENT_MANY = 2,
+	/* NAME=VALUE behind the others, in any order; a flag NAME alone where type is type_flag */
+	ARGUMENT_OPTION = 4,
 };
 
 struct argument {
-	const char *name;               /* in the manual: ADDRESS; of an option: the word before `=` */
+	/* in the manual: ADDRESS; of an option: the word before `=` */
+	const char *name;
 	const struct type *type;        /* NULL ends the array */
 	size_t offset;                  /* in the struct of the directive */
 	unsigned flags;
-	int64_t min, max;               /* of numbers, sizes (bytes), durations (ms); both 0: no bounds */
+	/* of numbers, sizes (bytes), durations (ms); both 0: no bounds */
+	int64_t min, max;
 	const char *const *words;       /* type_word: what may stand, NULL-terminated */
 	int more;                       /* what else a type wants to know (the place of a text) */
-	const char *otherwise;          /* an OPTION's or OPTIONAL's default, as it would be written, or NULL (zeroed) */
+	/* an OPTION's or OPTIONAL's default, as it would be written, or NULL (zeroed) */
+	const char *otherwise;
 };
 
 enum directive_kind {
-	DIRECTIVE_SETTING,              /* fills the block's struct; inherited by copy; never with `when` */
-	DIRECTIVE_STEP,                 /* runs; may carry `when`; each is one more `struct filled` in the list at `offset` */
+	/* fills the block's struct; inherited by copy; never with `when` */
+	DIRECTIVE_SETTING,
+	/* runs; may carry `when`; each is one more `struct filled` in the list at `offset` */
+	DIRECTIVE_STEP,
 	DIRECTIVE_BLOCK                 /* opens a block */
 };
 
 enum directive_flags {
-	DIRECTIVE_REPEATS = 1,          /* may stand more than once: a struct list of `struct filled` at `offset` */
+	/* may stand more than once: a struct list of `struct filled` at `offset` */
+	DIRECTIVE_REPEATS = 1,
 	DIRECTIVE_REQUIRED = 2,
-	DIRECTIVE_WHEN = 4,             /* a BLOCK or repeated SETTING that may carry `when` (a STEP always may) */
-	DIRECTIVE_FREE = 8,             /* the free row: its first argument is the statement's own word */
-	DIRECTIVE_LISTENER = 16,        /* acts before a server is known: belongs to the listener (said in the manual) */
+	/* a BLOCK or repeated SETTING that may carry `when` (a STEP always may) */
+	DIRECTIVE_WHEN = 4,
+	/* the free row: its first argument is the statement's own word */
+	DIRECTIVE_FREE = 8,
+	/* acts before a server is known: belongs to the listener (said in the manual) */
+	DIRECTIVE_LISTENER = 16,
 	DIRECTIVE_BLOCK_OPTIONAL = 32,  /* the block may be missing: `check http "/x";` */
-	DIRECTIVE_HIDDEN = 128,         /* stands there to say what is wrong with it: in no manual, and in no list of places */
-	DIRECTIVE_ADDS = 64,            /* a repeated setting said in an inner block adds to the inherited list instead of replacing it */
+	/* stands there to say what is wrong with it: in no manual, and in no list of places */
+	DIRECTIVE_HIDDEN = 128,
+	/*
+	 * a repeated setting said in an inner block adds to the inherited list instead of
+	 * replacing it
+	 */
+	DIRECTIVE_ADDS = 64,
 };
 
 struct directive {
@@ -114,12 +137,25 @@ struct directive {
 	enum directive_kind kind;
 	unsigned flags;
 	const struct argument *arguments;      /* NULL: none */
-	size_t offset;                  /* not repeated: arguments (and the inside) fill the block's struct from here; else the list */
-	size_t size;                    /* REPEATS and STEP: bytes of the struct that each one fills (zeroed first) */
+	/*
+	 * not repeated: arguments (and the inside) fill the block's struct from here; else the
+	 * list
+	 */
+	size_t offset;
+	/* REPEATS and STEP: bytes of the struct that each one fills (zeroed first) */
+	size_t size;
 	const struct table *inside;     /* of a block: its tables, ended by rows NULL */
-	const char *otherwise;          /* a SETTING's default: its arguments as they would be written; NULL: zeroed */
-	size_t inherit_from, inherit_to, inherit_size;   /* (from: behind the table's offset, as every offset of a row) a repeated block starts with a copy of these bytes of its parent's struct */
-	/* Rules across arguments and inside; called when all is filled without an error. Reports and returns false. */
+	/* a SETTING's default: its arguments as they would be written; NULL: zeroed */
+	const char *otherwise;
+	/*
+	 * (from: behind the table's offset, as every offset of a row) a repeated block starts
+	 * with a copy of these bytes of its parent's struct
+	 */
+	size_t inherit_from, inherit_to, inherit_size;
+	/*
+	 * Rules across arguments and inside; called when all is filled without an error. Reports
+	 * and returns false.
+	 */
 	bool (*check)(struct reading *r, const struct statement *s, void *filled);
 	const void *ops;                /* of a STEP: its struct handler_ops */
 	const char *help;               /* one line for -D and the manual; ends with a full stop */
@@ -142,15 +178,21 @@ struct filled {
 
 /* What a row of nginx's is called here; NULL-terminated tables, asked when a word is unknown. */
 struct elsewhere {
-	const char *word;               /* proxy_pass; or with its place: `listen ssl`, `upstream zone`, `$host` */
-	const char *here;               /* `proxy`: printed as: nginx's "proxy_pass" is "proxy" here */
+	/* proxy_pass; or with its place: `listen ssl`, `upstream zone`, `$host` */
+	const char *word;
+	/* `proxy`: printed as: nginx's "proxy_pass" is "proxy" here */
+	const char *here;
 	const char *instead;            /* here NULL: printed as: "http": … */
 };
 
 /* One run of the check. The caller sets the first four and keeps it until the snapshot is built. */
 struct reading {
 	struct arena *arena;            /* what is filled lives here */
-	struct arena *work;             /* or here, unless it is of a step: what the build copies from and then forgets; NULL: arena */
+	/*
+	 * or here, unless it is of a step: what the build copies from and then forgets; NULL:
+	 * arena
+	 */
+	struct arena *work;
 	struct sources *sources;
 	struct diag *diag;
 	const struct elsewhere *elsewhere;
@@ -158,32 +200,57 @@ struct reading {
 	struct trace *root;             /* set by schema_fill when trace is */
 	struct compile_item *compile;   /* of the row being read */
 	void *more;                     /* the caller's */
-	struct map *regexes;            /* patterns compiled so far: core/match.c's; NULL at first */
-	struct schema_state *state;     /* schema.c's own: what it knows of the tables; made when first wanted */
+	/* patterns compiled so far: core/match.c's; NULL at first */
+	struct map *regexes;
+	/* schema.c's own: what it knows of the tables; made when first wanted */
+	struct schema_state *state;
 };
 
-/* Fills `target` from the statements of `block`, defaults first. `where` names the block in messages ("route"). False: errors were reported. */
-bool schema_fill(struct reading *r, const struct table *tables, const struct block *block, const char *where, void *target);
 /*
- * Compiles what the row's types left for later (texts, fields, regexes of its arguments, of the settings and single blocks inside
- * it and, of a STEP, of everything inside it). A STEP or repeated BLOCK inside a BLOCK is compiled by itself, in its own scope.
- * What stands outside any repeated row is in reading.compile once schema_fill is done: `(struct filled){ .compile = r->compile }`.
+ * Fills `target` from the statements of `block`, defaults first. `where` names the block in
+ * messages ("route"). False: errors were reported.
+ */
+bool schema_fill(struct reading *r, const struct table *tables, const struct block *block,
+    const char *where, void *target);
+/*
+ * Compiles what the row's types left for later (texts, fields, regexes of its arguments, of the
+ * settings and single blocks inside it and, of a STEP, of everything inside it). A STEP or repeated
+ * BLOCK inside a BLOCK is compiled by itself, in its own scope. What stands outside any repeated
+ * row is in reading.compile once schema_fill is done: `(struct filled){ .compile = r->compile }`.
  * Nothing is compiled twice.
  */
 bool schema_compile(struct reading *r, const struct scope *scope, struct filled *f);
-/* What is known of a word in its place (a block, a directive whose option it is, `$` for fields): `place word`. NULL: nothing. */
-const struct elsewhere *schema_elsewhere(const struct reading *r, const char *place, struct slice word);
-void schema_report_elsewhere(struct reading *r, struct slice word, struct span at, const struct elsewhere *e);
-bool schema_is_set(const struct reading *r, const void *target, const char *name);   /* said, not defaulted; needs trace */
+/*
+ * What is known of a word in its place (a block, a directive whose option it is, `$` for fields):
+ * `place word`. NULL: nothing.
+ */
+const struct elsewhere *schema_elsewhere(
+    const struct reading *r, const char *place, struct slice word);
+void schema_report_elsewhere(
+    struct reading *r, struct slice word, struct span at, const struct elsewhere *e);
+/* said, not defaulted; needs trace */
+bool schema_is_set(const struct reading *r, const void *target, const char *name);
 
-/* -T: every block with every setting's effective value, as configuration text, `# file:line` or `# default` behind each. */
+/*
+ * -T: every block with every setting's effective value, as configuration text, `# file:line` or `#
+ * default` behind each.
+ */
 void schema_print_effective(struct reading *r, FILE *to);
-/* -D: the reference of these tables and all inside them, as text; `roff` for the manual page server.conf(5). */
+/*
+ * -D: the reference of these tables and all inside them, as text; `roff` for the manual page
+ * server.conf(5).
+ */
 void schema_print_reference(const struct table *tables, FILE *to, bool roff);
-/* Each word that may stand anywhere, one a line: the fuzzer's dictionary and the shell's completion. */
+/*
+ * Each word that may stand anywhere, one a line: the fuzzer's dictionary and the shell's
+ * completion.
+ */
 void schema_print_words(const struct table *tables, FILE *to);
 
-/* Decodes what a quoted string says: \n \r \t \0 \\ \" \' \xNN. `\$` stays `\$` when keep_dollar. False: reported. */
+/*
+ * Decodes what a quoted string says: \n \r \t \0 \\ \" \' \xNN. `\$` stays `\$` when keep_dollar.
+ * False: reported.
+ */
 bool schema_decode(struct reading *r, const struct value *v, bool keep_dollar, struct slice *out);
 
 #endif

@@ -10,7 +10,10 @@
 
 /* -- -T -- */
 
-/* Where the value of a setting comes from is found by its address: in the block itself, or in what was copied into it. */
+/*
+ * Where the value of a setting comes from is found by its address: in the block itself, or in what
+ * was copied into it.
+ */
 struct setting {
 	const char *name;
 	const char *at;
@@ -41,7 +44,8 @@ find_said(const struct trace *t, struct setting s)
 	if (e != NULL && t->said[e->number] != NULL && address_in(t->target, e) == s.at)
 		return t->said[e->number];
 	for (const struct trace *child = t->first; child != NULL; child = child->next) {
-		const struct statement *found = row_repeats(child->entry->row) ? NULL : find_said(child, s);
+		const struct statement *found =
+		    row_repeats(child->entry->row) ? NULL : find_said(child, s);
 
 		if (found != NULL)
 			return found;
@@ -61,7 +65,8 @@ step_back(const struct trace **whole, struct setting *s)
 	const char *copied = (const char *)t->target + row->inherit_to;
 	if (s->at < copied || s->at >= copied + row->inherit_size)
 		return false;
-	s->at = (const char *)t->parent->target + t->entry->base + row->inherit_from + (s->at - copied);
+	s->at =
+	    (const char *)t->parent->target + t->entry->base + row->inherit_from + (s->at - copied);
 	*whole = whole_of(t->parent);
 	return true;
 }
@@ -76,7 +81,8 @@ indent(FILE *to, unsigned depth)
 static struct slice
 text_of(const struct reading *r, struct span at)
 {
-	return at.file == 0 ? SLICE_EMPTY : slice_make(r->sources->items[at.file - 1]->text.at + at.at, at.n);
+	return at.file == 0 ? SLICE_EMPTY
+			    : slice_make(r->sources->items[at.file - 1]->text.at + at.at, at.n);
 }
 
 static void
@@ -95,7 +101,8 @@ print_words(const struct reading *r, const struct statement *s, FILE *to)
 
 /* The head of a statement, `end`, and where it stands. */
 static void
-print_head(const struct reading *r, const struct statement *s, const char *end, FILE *to, unsigned depth)
+print_head(
+    const struct reading *r, const struct statement *s, const char *end, FILE *to, unsigned depth)
 {
 	struct span at = s->values[0].span;
 
@@ -112,12 +119,13 @@ print_head(const struct reading *r, const struct statement *s, const char *end, 
 	fputc('\n', to);
 }
 
-static void print_settings(struct reading *r, const struct rows *rows, const struct trace *whole, const char *target,
-    FILE *to, unsigned depth);
+static void print_settings(struct reading *r, const struct rows *rows, const struct trace *whole,
+    const char *target, FILE *to, unsigned depth);
 
 /* The lines that said it in this struct, single blocks inside included; false: none. */
 static bool
-print_said(const struct reading *r, const struct trace *t, struct setting s, FILE *to, unsigned depth)
+print_said(
+    const struct reading *r, const struct trace *t, struct setting s, FILE *to, unsigned depth)
 {
 	bool found = false;
 
@@ -126,8 +134,9 @@ print_said(const struct reading *r, const struct trace *t, struct setting s, FIL
 
 		if (!row_repeats(row))
 			found |= print_said(r, child, s, to, depth);
-		else if (row->kind == DIRECTIVE_SETTING && address_in(t->target, child->entry) == s.at &&
-		    strcmp(row->name, s.name) == 0) {
+		else if (row->kind == DIRECTIVE_SETTING &&
+			 address_in(t->target, child->entry) == s.at &&
+			 strcmp(row->name, s.name) == 0) {
 			print_head(r, child->statement, ";", to, depth);
 			found = true;
 		}
@@ -137,8 +146,8 @@ print_said(const struct reading *r, const struct trace *t, struct setting s, FIL
 
 /* All lines of a repeated setting that are in force. */
 static void
-print_repeated(const struct reading *r, const struct entry *e, const struct trace *whole, struct setting s, FILE *to,
-    unsigned depth)
+print_repeated(const struct reading *r, const struct entry *e, const struct trace *whole,
+    struct setting s, FILE *to, unsigned depth)
 {
 	bool found = print_said(r, whole, s, to, depth);
 
@@ -147,8 +156,8 @@ print_repeated(const struct reading *r, const struct entry *e, const struct trac
 }
 
 static void
-print_single_block(struct reading *r, const struct entry *e, const struct statement *said, const struct trace *whole,
-    const char *at, FILE *to, unsigned depth)
+print_single_block(struct reading *r, const struct entry *e, const struct statement *said,
+    const struct trace *whole, const char *at, FILE *to, unsigned depth)
 {
 	if (said != NULL)
 		print_head(r, said, " {", to, depth);
@@ -163,8 +172,8 @@ print_single_block(struct reading *r, const struct entry *e, const struct statem
 }
 
 static void
-print_setting(struct reading *r, const struct entry *e, const struct trace *whole, const char *target, FILE *to,
-    unsigned depth)
+print_setting(struct reading *r, const struct entry *e, const struct trace *whole,
+    const char *target, FILE *to, unsigned depth)
 {
 	struct setting s = { e->row->name, address_in(target, e) };
 	struct setting back = s;
@@ -183,18 +192,20 @@ print_setting(struct reading *r, const struct entry *e, const struct trace *whol
 		print_head(r, said, ";", to, depth);
 	else if (e->row->otherwise != NULL) {
 		indent(to, depth);
-		fprintf(to, "%s%s%s;\t# default\n", e->row->name, e->row->otherwise[0] != '\0' ? " " : "", e->row->otherwise);
+		fprintf(to, "%s%s%s;\t# default\n", e->row->name,
+		    e->row->otherwise[0] != '\0' ? " " : "", e->row->otherwise);
 	}
 }
 
 static void
-print_settings(struct reading *r, const struct rows *rows, const struct trace *whole, const char *target, FILE *to,
-    unsigned depth)
+print_settings(struct reading *r, const struct rows *rows, const struct trace *whole,
+    const char *target, FILE *to, unsigned depth)
 {
 	for (size_t i = 0; i < rows->count && depth < AST_DEPTH_MAX; i++) {
 		const struct directive *row = rows->entries[i].row;
 
-		if (row->kind == DIRECTIVE_SETTING || (row->kind == DIRECTIVE_BLOCK && !row_repeats(row)))
+		if (row->kind == DIRECTIVE_SETTING ||
+		    (row->kind == DIRECTIVE_BLOCK && !row_repeats(row)))
 			print_setting(r, &rows->entries[i], whole, target, to, depth);
 	}
 }
@@ -246,8 +257,10 @@ find_item(struct reference *all, const struct directive *row)
 	for (size_t i = 0; i < all->count; i++) {
 		const struct directive *other = all->items[i].row;
 
-		if (other == row || (strcmp(other->name, row->name) == 0 && other->kind == row->kind &&
-		    strcmp(other->help != NULL ? other->help : "", row->help != NULL ? row->help : "") == 0))
+		if (other == row ||
+		    (strcmp(other->name, row->name) == 0 && other->kind == row->kind &&
+			strcmp(other->help != NULL ? other->help : "",
+			    row->help != NULL ? row->help : "") == 0))
 			return &all->items[i];
 	}
 	if (all->count == ITEMS_MAX)
@@ -279,11 +292,13 @@ collect(struct reference *all, const struct table *tables, const char *where)
 
 	for (const struct table *t = tables; t->rows != NULL; t++)
 		for (const struct directive *row = t->rows; row->name != NULL; row++) {
-			struct item *item = (row->flags & DIRECTIVE_HIDDEN) != 0 ? NULL : find_item(all, row);
+			struct item *item =
+			    (row->flags & DIRECTIVE_HIDDEN) != 0 ? NULL : find_item(all, row);
 
 			if (item != NULL && add_place(item, where) && row->inside != NULL)
 				collect(all, row->inside,
-				    arena_text(&all->arena, slice_of(schema_place(place, row, where, outermost))));
+				    arena_text(&all->arena,
+					slice_of(schema_place(place, row, where, outermost))));
 		}
 }
 
@@ -315,7 +330,10 @@ print_syntax(FILE *to, const struct directive *row)
 		print_argument(to, a);
 	if (row->kind == DIRECTIVE_STEP || (row->flags & DIRECTIVE_WHEN) != 0)
 		fputs(" [when CONDITION]", to);
-	fputs(row->inside == NULL ? ";" : (row->flags & DIRECTIVE_BLOCK_OPTIONAL) != 0 ? " [{ ... }];" : " { ... }", to);
+	fputs(row->inside == NULL                            ? ";"
+	      : (row->flags & DIRECTIVE_BLOCK_OPTIONAL) != 0 ? " [{ ... }];"
+							     : " { ... }",
+	    to);
 }
 
 /* `NAME is a duration (…), from 1s to 1h; 30s if missing.` for what the syntax does not say. */
@@ -432,7 +450,9 @@ schema_print_reference(const struct table *tables, FILE *to, bool roff)
 	arena_init(&all.arena, NULL, 0);
 	collect(&all, tables, outermost_place);
 	if (roff)
-		fputs(".TH SERVER.CONF 5\n.SH NAME\nserver.conf \\- the directives of millrace\n.SH DIRECTIVES\n", to);
+		fputs(".TH SERVER.CONF 5\n.SH NAME\nserver.conf \\- the directives of "
+		      "millrace\n.SH DIRECTIVES\n",
+		    to);
 	for (size_t i = 0; i < all.count; i++) {
 		if (roff)
 			print_item_roff(to, &all.items[i]);
@@ -459,7 +479,8 @@ add_words(const char **words, size_t *count, const struct directive *row)
 	for (const struct argument *a = row->arguments; a != NULL && a->type != NULL; a++) {
 		if ((a->flags & ARGUMENT_OPTION) != 0 && *count < WORDS_MAX)
 			words[(*count)++] = a->name;
-		for (size_t i = 0; a->words != NULL && a->words[i] != NULL && *count < WORDS_MAX; i++)
+		for (size_t i = 0; a->words != NULL && a->words[i] != NULL && *count < WORDS_MAX;
+		     i++)
 			words[(*count)++] = a->words[i];
 	}
 }

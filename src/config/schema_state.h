@@ -38,7 +38,8 @@ struct rows {
 
 struct compile_item {
 	struct compile_item *next;
-	struct compile_item *group;     /* the items of a row inside this one; then the rest is empty */
+	/* the items of a row inside this one; then the rest is empty */
+	struct compile_item *group;
 	const struct argument *argument;
 	void *out;
 	bool done;
@@ -71,7 +72,8 @@ struct rows *schema_rows(struct reading *r, const struct table *tables);
 enum { SCHEMA_PLACE = 64 };
 
 /* What a block is called as a place for others; `where` is the place that it stands in. */
-const char *schema_place(char text[static SCHEMA_PLACE], const struct directive *row, const char *where, bool outermost);
+const char *schema_place(
+    char text[static SCHEMA_PLACE], const struct directive *row, const char *where, bool outermost);
 
 /* A bound or a number as it would be written for this type: 30s, 64k, 0.5%. */
 const char *schema_bound(char text[static 32], const struct type *type, int64_t n);

@@ -101,11 +101,11 @@ check_bounds(struct reading *r, const struct value *v, const struct argument *a,
 	if (inside)
 		return true;
 	if (a->max == INT64_MAX)
-		diag_error(r->diag, v->span, "\"%.*s\" is out of bounds; at least %s", SLICE_ARG(diag_word(v->raw)),
-		    print(low, a->min));
+		diag_error(r->diag, v->span, "\"%.*s\" is out of bounds; at least %s",
+		    SLICE_ARG(diag_word(v->raw)), print(low, a->min));
 	else
-		diag_error(r->diag, v->span, "\"%.*s\" is out of bounds; from %s to %s", SLICE_ARG(diag_word(v->raw)),
-		    print(low, a->min), print(high, a->max));
+		diag_error(r->diag, v->span, "\"%.*s\" is out of bounds; from %s to %s",
+		    SLICE_ARG(diag_word(v->raw)), print(low, a->min), print(high, a->max));
 	return false;
 }
 
@@ -181,7 +181,8 @@ read_integer(struct reading *r, const struct value *v, const struct argument *a,
 static bool
 scale(uint64_t n, uint64_t unit, uint64_t *sum)
 {
-	return !__builtin_mul_overflow(n, unit, &n) && !__builtin_add_overflow(*sum, n, sum) && *sum <= INT64_MAX;
+	return !__builtin_mul_overflow(n, unit, &n) && !__builtin_add_overflow(*sum, n, sum) &&
+	       *sum <= INT64_MAX;
 }
 
 static bool
@@ -202,7 +203,8 @@ read_size(struct reading *r, const struct value *v, const struct argument *a, vo
 		}
 		if (size_units[i].name[0] != '\0' && rest.n <= 3 && rest.n > 0 &&
 		    ascii_lower(rest.at[0]) == size_units[i].name[0])
-			return refuse(r, v, wanted, "write \"%llu%s\"", (unsigned long long)n, size_units[i].name);
+			return refuse(r, v, wanted, "write \"%llu%s\"", (unsigned long long)n,
+			    size_units[i].name);
 	}
 	return refuse(r, v, wanted, "%s", "");
 }
@@ -266,7 +268,8 @@ read_percent(struct reading *r, const struct value *v, const struct argument *a,
 		return refuse(r, v, wanted, "%s", "");
 	static const struct argument usual = { .max = 10000 };
 	uint64_t hundredths = whole * 100 + part;
-	if (!check_bounds(r, v, has_bounds(a) ? a : &usual, is_inside(has_bounds(a) ? a : &usual, hundredths), print_percent))
+	if (!check_bounds(r, v, has_bounds(a) ? a : &usual,
+		is_inside(has_bounds(a) ? a : &usual, hundredths), print_percent))
 		return false;
 	*(uint32_t *)out = (uint32_t)hundredths;
 	return true;
@@ -307,7 +310,8 @@ read_status(struct reading *r, const struct value *v, const struct argument *a, 
 	if (rest.n > 0)
 		return refuse(r, v, wanted, "%s", "");
 	if (first < 100 || last > 599 || first > last)
-		return refuse(r, v, wanted, "from 100 to 599%s", first > last ? ", the smaller one first" : "");
+		return refuse(r, v, wanted, "from 100 to 599%s",
+		    first > last ? ", the smaller one first" : "");
 	*(struct status_range *)out = (struct status_range){ (uint16_t)first, (uint16_t)last };
 	return true;
 }
@@ -333,12 +337,17 @@ read_word(struct reading *r, const struct value *v, const struct argument *a, vo
 			return true;
 		}
 	for (size_t i = 0; i < count; i++)
-		builder_printf(&b, "%s%s", i == 0 ? "" : i == count - 1 ? " or " : ", ", a->words[i]);
+		builder_printf(&b, "%s%s",
+		    i == 0           ? ""
+		    : i == count - 1 ? " or "
+				     : ", ",
+		    a->words[i]);
 	const char *closest = diag_closest(v->raw, word_at, (void *)(uintptr_t)a->words, count);
 	text[MIN_OF(b.n, sizeof(text) - 1)] = '\0';
 	if (closest != NULL && v->kind == VALUE_WORD)
 		return refuse(r, v, text, "did you mean \"%s\"?", closest);
-	return refuse(r, v, text, "%s", v->kind == VALUE_STRING && closest != NULL ? "write it without quotes" : "");
+	return refuse(r, v, text, "%s",
+	    v->kind == VALUE_STRING && closest != NULL ? "write it without quotes" : "");
 }
 
 /* What is wrong in a string, where in it. */
@@ -347,12 +356,14 @@ span_in(const struct value *v, size_t at, size_t n)
 {
 	if (v->span.file == 0)
 		return v->span;
-	return (struct span){ v->span.file, v->span.at + (v->kind == VALUE_STRING) + (uint32_t)at, (uint32_t)n };
+	return (struct span){ v->span.file, v->span.at + (v->kind == VALUE_STRING) + (uint32_t)at,
+		(uint32_t)n };
 }
 
 /* Decodes the escape at s[*i], a backslash, and moves *i behind it. */
 static bool
-decode_escape(struct reading *r, const struct value *v, bool keep_dollar, size_t *i, struct builder *b)
+decode_escape(
+    struct reading *r, const struct value *v, bool keep_dollar, size_t *i, struct builder *b)
 {
 	static const char names[] = "nrt0\\\"'", bytes[] = "\n\r\t\0\\\"'";
 	struct slice s = v->raw;
@@ -371,15 +382,18 @@ decode_escape(struct reading *r, const struct value *v, bool keep_dollar, size_t
 		*i += 2;
 		return true;
 	}
-	if (c == 'x' && *i + 3 < s.n && ascii_hex_value(s.at[*i + 2]) >= 0 && ascii_hex_value(s.at[*i + 3]) >= 0) {
-		builder_byte(b, (char)(ascii_hex_value(s.at[*i + 2]) * 16 + ascii_hex_value(s.at[*i + 3])));
+	if (c == 'x' && *i + 3 < s.n && ascii_hex_value(s.at[*i + 2]) >= 0 &&
+	    ascii_hex_value(s.at[*i + 3]) >= 0) {
+		builder_byte(
+		    b, (char)(ascii_hex_value(s.at[*i + 2]) * 16 + ascii_hex_value(s.at[*i + 3])));
 		*i += 4;
 		return true;
 	}
 	if (c == 'x')
 		diag_error(r->diag, span_in(v, *i, 2), "\"\\x\" wants two hexadecimal digits");
 	else
-		diag_error(r->diag, span_in(v, *i, 2), "unknown escape \"\\%.1s\"; a backslash itself is \"\\\\\"",
+		diag_error(r->diag, span_in(v, *i, 2),
+		    "unknown escape \"\\%.1s\"; a backslash itself is \"\\\\\"",
 		    *i + 1 < s.n ? s.at + *i + 1 : "");
 	return false;
 }
@@ -423,7 +437,8 @@ read_path(struct reading *r, const struct value *v, const struct argument *a, vo
 	if (!schema_decode(r, v, false, &path))
 		return false;
 	if (path.n == 0 || memchr(path.at, '\0', path.n) != NULL) {
-		diag_error(r->diag, v->span, path.n == 0 ? "a path is not empty" : "a path holds no NUL");
+		diag_error(
+		    r->diag, v->span, path.n == 0 ? "a path is not empty" : "a path holds no NUL");
 		return false;
 	}
 	*(struct slice *)out = sources_resolve(r->sources, path);
@@ -437,7 +452,9 @@ read_string(struct reading *r, const struct value *v, const struct argument *a, 
 	bool escaped = dollar > 0 && dollar < v->raw.n && v->raw.at[dollar - 1] == '\\';
 
 	if (dollar < v->raw.n && !escaped && v->kind == VALUE_STRING) {
-		diag_error(r->diag, span_in(v, dollar, MIN_OF(slice_find(v->raw, '}', dollar) + 1, v->raw.n) - dollar),
+		diag_error(r->diag,
+		    span_in(
+			v, dollar, MIN_OF(slice_find(v->raw, '}', dollar) + 1, v->raw.n) - dollar),
 		    "no fields may stand in this string; a plain \"${\" is \"\\${\"");
 		return false;
 	}
@@ -481,11 +498,13 @@ read_network(struct reading *r, const struct value *v, const struct argument *a,
 	case NETWORK_OK:
 		return true;
 	case NETWORK_HOST_BITS:
-		diag_error(r->diag, v->span, "\"%.*s\" has bits set behind its prefix; write \"%.*s\"",
+		diag_error(r->diag, v->span,
+		    "\"%.*s\" has bits set behind its prefix; write \"%.*s\"",
 		    SLICE_ARG(diag_word(v->raw)), SLICE_ARG(network_print(net, text)));
 		return false;
 	default:
-		return refuse(r, v, a->type != NULL ? a->type->wanted : type_network.wanted, "%s", "");
+		return refuse(
+		    r, v, a->type != NULL ? a->type->wanted : type_network.wanted, "%s", "");
 	}
 }
 
@@ -504,7 +523,8 @@ read_unix(struct reading *r, const struct value *v, struct endpoint *e)
 		return refuse(r, v, address_wanted, "a path is missing behind \"unix:\"");
 	path = sources_resolve(r->sources, path);
 	if (path.n >= sizeof(addr->local.sun_path)) {
-		diag_error(r->diag, v->span, "the path of a Unix socket has at most %zu bytes; this one has %zu",
+		diag_error(r->diag, v->span,
+		    "the path of a Unix socket has at most %zu bytes; this one has %zu",
 		    sizeof(addr->local.sun_path) - 1, path.n);
 		return false;
 	}
@@ -522,9 +542,11 @@ read_port(struct reading *r, const struct value *v, struct slice digits, struct 
 	uint64_t port;
 
 	if (!is_number(digits))
-		return refuse(r, v, address_wanted, "\"%.*s\" is no port", SLICE_ARG(diag_word(digits)));
+		return refuse(
+		    r, v, address_wanted, "\"%.*s\" is no port", SLICE_ARG(diag_word(digits)));
 	if (!slice_to_u64(digits, &port) || port == 0 || port > 65535) {
-		diag_error(r->diag, v->span, "port %.*s is out of bounds; from 1 to 65535", SLICE_ARG(diag_word(digits)));
+		diag_error(r->diag, v->span, "port %.*s is out of bounds; from 1 to 65535",
+		    SLICE_ARG(diag_word(digits)));
 		return false;
 	}
 	e->port = (uint16_t)port;
@@ -539,7 +561,8 @@ is_host(struct slice host)
 	for (size_t i = 0; i < host.n; i++) {
 		char c = host.at[i];
 
-		if (!ascii_is_alpha(c) && !ascii_is_digit(c) && c != '-' && c != '_' && (c != '.' || host.at[i - 1] == '.'))
+		if (!ascii_is_alpha(c) && !ascii_is_digit(c) && c != '-' && c != '_' &&
+		    (c != '.' || host.at[i - 1] == '.'))
 			return false;
 	}
 	return true;
@@ -560,10 +583,13 @@ refuse_portless(struct reading *r, const struct value *v, struct slice text)
 {
 	struct addr addr;
 
-	if (text.n > 0 && text.at[0] != '[' && slice_find(text, ':', 0) < text.n && addr_parse_host(text, &addr))
-		return refuse(r, v, address_wanted, "an IPv6 address stands in brackets: \"[%.*s]:80\"", SLICE_ARG(text));
+	if (text.n > 0 && text.at[0] != '[' && slice_find(text, ':', 0) < text.n &&
+	    addr_parse_host(text, &addr))
+		return refuse(r, v, address_wanted,
+		    "an IPv6 address stands in brackets: \"[%.*s]:80\"", SLICE_ARG(text));
 	if (addr_parse_host(text, &addr) || is_host(text) || slice_is(text, "*"))
-		return refuse(r, v, address_wanted, "a port is missing: \"%.*s:80\"", SLICE_ARG(diag_word(text)));
+		return refuse(r, v, address_wanted, "a port is missing: \"%.*s:80\"",
+		    SLICE_ARG(diag_word(text)));
 	return refuse(r, v, address_wanted, "%s", "");
 }
 
@@ -593,7 +619,8 @@ read_host(struct reading *r, const struct value *v, struct slice text, struct en
 		return true;
 	}
 	if (bracketed || is_numeric(host) || !is_host(host))
-		return refuse(r, v, address_wanted, "\"%.*s\" is no host", SLICE_ARG(diag_word(host)));
+		return refuse(
+		    r, v, address_wanted, "\"%.*s\" is no host", SLICE_ARG(diag_word(host)));
 	e->host = host;
 	return true;
 }
@@ -603,11 +630,14 @@ static bool
 refuse_url(struct reading *r, const struct value *v)
 {
 	size_t from = slice_find_slice(v->raw, SLICE("://")) + 3;
-	struct slice host = slice_first(slice_after(v->raw, from), slice_find(slice_after(v->raw, from), '/', 0));
+	struct slice host =
+	    slice_first(slice_after(v->raw, from), slice_find(slice_after(v->raw, from), '/', 0));
 
 	if (host.n == 0 || slice_starts(v->raw, SLICE("https:")))
-		return refuse(r, v, address_wanted, "%s", host.n == 0 ? "" : "tls to backends is not there yet");
-	diag_error(r->diag, v->span, "\"%.*s\" is a URL; write \"%.*s\"", SLICE_ARG(diag_word(v->raw)), SLICE_ARG(diag_word(host)));
+		return refuse(r, v, address_wanted, "%s",
+		    host.n == 0 ? "" : "tls to backends is not there yet");
+	diag_error(r->diag, v->span, "\"%.*s\" is a URL; write \"%.*s\"",
+	    SLICE_ARG(diag_word(v->raw)), SLICE_ARG(diag_word(host)));
 	return false;
 }
 
@@ -638,17 +668,29 @@ read_address(struct reading *r, const struct value *v, const struct argument *a,
 
 const struct type type_flag = { "on|off", "on or off", sizeof(bool), read_flag, NULL };
 const struct type type_integer = { "NUMBER", "a number", sizeof(int64_t), read_integer, NULL };
-const struct type type_size = { "SIZE", "a size (512, 8k, 1m, 2g)", sizeof(uint64_t), read_size, NULL };
-const struct type type_duration = { "DURATION", "a duration (500ms, 30s, 1m30s, 7d)", sizeof(uint64_t), read_duration, NULL };
-const struct type type_percent = { "PERCENT", "a percentage (95%, 0.5%)", sizeof(uint32_t), read_percent, NULL };
-const struct type type_octal = { "OCTAL", "an octal mode (0660)", sizeof(uint32_t), read_octal, NULL };
+const struct type type_size = { "SIZE", "a size (512, 8k, 1m, 2g)", sizeof(uint64_t), read_size,
+	NULL };
+const struct type type_duration = { "DURATION", "a duration (500ms, 30s, 1m30s, 7d)",
+	sizeof(uint64_t), read_duration, NULL };
+const struct type type_percent = { "PERCENT", "a percentage (95%, 0.5%)", sizeof(uint32_t),
+	read_percent, NULL };
+const struct type type_octal = { "OCTAL", "an octal mode (0660)", sizeof(uint32_t), read_octal,
+	NULL };
 const struct type type_word = { "WORD", "one of a few words", sizeof(int), read_word, NULL };
 const struct type type_name = { "NAME", "a name", sizeof(struct name), read_name, NULL };
-const struct type type_path = { "PATH", "a path, relative to the configuration's directory", sizeof(struct slice), read_path, NULL };
-const struct type type_string = { "STRING", "a string without ${fields}", sizeof(struct slice), read_string, NULL };
-const struct type type_bytes = { "BYTES", "bytes (\"\\r\\n\", \"\\x00\")", sizeof(struct slice), read_bytes, NULL };
-const struct type type_raw = { "VALUE", "a word or a string", sizeof(struct value), read_raw, NULL };
-const struct type type_address = { "ADDRESS", address_wanted, sizeof(struct endpoint), read_address, NULL };
-const struct type type_network = { "NETWORK", "a network (10.0.0.0/8, fe80::/10, unix:)", sizeof(struct network), read_network, NULL };
-const struct type type_status = { "STATUS", "a status (502, 500..599)", sizeof(struct status_range), read_status, NULL };
-const struct type type_method = { "METHOD", "a method (GET)", sizeof(struct slice), read_method, NULL };
+const struct type type_path = { "PATH", "a path, relative to the configuration's directory",
+	sizeof(struct slice), read_path, NULL };
+const struct type type_string = { "STRING", "a string without ${fields}", sizeof(struct slice),
+	read_string, NULL };
+const struct type type_bytes = { "BYTES", "bytes (\"\\r\\n\", \"\\x00\")", sizeof(struct slice),
+	read_bytes, NULL };
+const struct type type_raw = { "VALUE", "a word or a string", sizeof(struct value), read_raw,
+	NULL };
+const struct type type_address = { "ADDRESS", address_wanted, sizeof(struct endpoint), read_address,
+	NULL };
+const struct type type_network = { "NETWORK", "a network (10.0.0.0/8, fe80::/10, unix:)",
+	sizeof(struct network), read_network, NULL };
+const struct type type_status = { "STATUS", "a status (502, 500..599)", sizeof(struct status_range),
+	read_status, NULL };
+const struct type type_method = { "METHOD", "a method (GET)", sizeof(struct slice), read_method,
+	NULL };

@@ -29,7 +29,9 @@ source_is_pattern(struct slice path)
 	return false;
 }
 
-/* Appends one path, without its "./" and doubled slashes: two spellings of a file are one record. */
+/*
+ * Appends one path, without its "./" and doubled slashes: two spellings of a file are one record.
+ */
 static void
 put_path(struct builder *b, struct slice path)
 {
@@ -172,7 +174,9 @@ sources_file(struct sources *all, struct slice path)
 
 	if (known != NULL)
 		return known;
-	struct source s = { .kind = SOURCE_FILE, .name = name, .text = SLICE_EMPTY, .error = ENOENT };
+	struct source s = {
+		.kind = SOURCE_FILE, .name = name, .text = SLICE_EMPTY, .error = ENOENT
+	};
 	if (all->disk)
 		s.error = read_disk(&s, all->arena);
 	return sources_add(all, &s);
@@ -245,7 +249,9 @@ sources_glob(struct sources *all, struct slice pattern)
 
 	if (known != NULL)
 		return known;
-	struct source s = { .kind = SOURCE_GLOB, .name = name, .text = SLICE_EMPTY, .error = ENOENT };
+	struct source s = {
+		.kind = SOURCE_GLOB, .name = name, .text = SLICE_EMPTY, .error = ENOENT
+	};
 	if (all->disk) {
 		struct stat about;
 

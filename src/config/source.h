@@ -24,7 +24,8 @@ struct source {
 	size_t name_count;
 	int error;                      /* errno of the attempt, 0 = fine */
 	unsigned mode;                  /* FILE: permission bits as found */
-	size_t *lines;                  /* offsets of line starts, made when a message first wants one */
+	/* offsets of line starts, made when a message first wants one */
+	size_t *lines;
 	size_t line_count;
 	uint32_t index;                 /* in sources.items; what a span names */
 	struct arena *arena;            /* of the set */
@@ -36,23 +37,31 @@ struct sources {
 	struct source **items;
 	size_t count, room;
 	bool disk;                      /* false: only what is recorded exists (ENOENT otherwise) */
-	struct slice directory;         /* relative paths start here: the configuration's directory */
+	/* relative paths start here: the configuration's directory */
+	struct slice directory;
 	struct slice shown_directory;   /* as messages name it; empty: as it is */
 };
 
 void sources_init(struct sources *all, struct arena *arena, bool disk);
-/* `path` relative to all->directory unless absolute. Never NULL: look at ->error. Regular files only (else EISDIR, EINVAL…). */
+/*
+ * `path` relative to all->directory unless absolute. Never NULL: look at ->error. Regular files
+ * only (else EISDIR, EINVAL…).
+ */
 struct source *sources_file(struct sources *all, struct slice path);
 /* The *.conf of a directory, or a pattern with * ? [. Sorted by bytes. No match is no error. */
 struct source *sources_glob(struct sources *all, struct slice pattern);
-/* Records one as it stands (from a bundle, from a test); what it points to lives as long as the arena. */
+/*
+ * Records one as it stands (from a bundle, from a test); what it points to lives as long as the
+ * arena.
+ */
 struct source *sources_add(struct sources *all, const struct source *like);
 bool source_is_pattern(struct slice path);
 struct slice sources_resolve(struct sources *all, struct slice path);
 
 /* A piece of one file. */
 struct span {
-	uint32_t file;                  /* sources.items index + 1; 0: no place (a default, the command line) */
+	/* sources.items index + 1; 0: no place (a default, the command line) */
+	uint32_t file;
 	uint32_t at, n;                 /* bytes */
 };
 

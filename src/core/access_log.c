@@ -445,7 +445,8 @@ access_open(struct access_sink *sink, struct loop *loop, struct slice path, int 
 {
 	char *copy = memory_alloc(path.n + 1);
 
-	*sink = (struct access_sink){ .path = { copy, path.n }, .loop = loop, .flush.run = on_flush };
+	*sink =
+	    (struct access_sink){ .path = { copy, path.n }, .loop = loop, .flush.run = on_flush };
 	memcpy(copy, path.at, path.n);
 	take_descriptor(sink, fd);
 }

@@ -20,7 +20,8 @@ struct access_sink {
 	int fd;                         /* -1: none */
 	char *buffer;                   /* grows to ACCESS_MAX, NULL when empty for long */
 	size_t n, size;
-	size_t stuck;                   /* the descriptor took nothing: it is asked again at so many bytes, or by the deadline */
+	/* the descriptor took nothing: it is asked again at so many bytes, or by the deadline */
+	size_t stuck;
 	bool torn;                      /* the buffer begins within a line */
 	bool is_file;                   /* regular: takes any number of bytes at once */
 	struct deadline flush;
@@ -31,7 +32,10 @@ struct access_sink {
 
 /* The descriptor becomes the sink's, and non-blocking where it is a pipe or a socket. */
 void access_open(struct access_sink *sink, struct loop *loop, struct slice path, int fd);
-/* Another descriptor (reopen); the old one is closed after what it takes of what waits, the rest goes to the new one. */
+/*
+ * Another descriptor (reopen); the old one is closed after what it takes of what waits, the rest
+ * goes to the new one.
+ */
 void access_reopen(struct access_sink *sink, int fd);
 void access_close(struct access_sink *sink);       /* writes what it can, closes */
 void access_flush(struct access_sink *sink);

@@ -18,8 +18,10 @@
 enum {
 	CONN_PIECES = 64,               /* of one writev */
 	CONN_FLUSH_EARLY = 64 * 1024,   /* bytes queued that are written before the pass ends */
-	CONN_LINGER = 2000,             /* ms that a closed client is read from, so that it gets its answer */
-	CONN_TIMEOUT = 60 * 1000        /* ms: of writes and of silence, until an exchange says otherwise */
+	/* ms that a closed client is read from, so that it gets its answer */
+	CONN_LINGER = 2000,
+	/* ms: of writes and of silence, until an exchange says otherwise */
+	CONN_TIMEOUT = 60 * 1000
 };
 
 static void conn_on_event(struct loop_event *e, unsigned what);
@@ -103,7 +105,10 @@ conn_open_peer(struct engine *e, const struct addr *to, const struct protocol_op
 	c->protocol = protocol;
 	c->exchange = ex;
 	c->remote = *to;
-	/* Connected at once (Unix) or not: the first write readiness says so, so both walk one road. */
+	/*
+	 * Connected at once (Unix) or not: the first write readiness says so, so both walk one
+	 * road.
+	 */
 	if (!loop_watch(&e->loop, &c->event, fd, LOOP_EDGE, conn_on_event)) {
 		int error = errno;
 
@@ -247,7 +252,8 @@ conn_broken(struct conn *c, int error)
 		exchange_client_failed(ex, REASON_CLIENT_GONE);
 		conn_close(c);
 	} else {
-		exchange_peer_failed(ex, c->state == CONN_CONNECTING ? REASON_PEER_REFUSED : REASON_PEER_RESET);
+		exchange_peer_failed(
+		    ex, c->state == CONN_CONNECTING ? REASON_PEER_REFUSED : REASON_PEER_RESET);
 		conn_close(c);
 	}
 }
@@ -264,7 +270,8 @@ conn_arm(struct conn *c)
 	if (due == 0)
 		deadline_clear(&c->deadline);
 	else
-		deadline_set(&c->engine->loop, &c->deadline, due > clock_ms() ? due - clock_ms() : 0);
+		deadline_set(
+		    &c->engine->loop, &c->deadline, due > clock_ms() ? due - clock_ms() : 0);
 }
 
 void
@@ -335,7 +342,10 @@ conn_rewind(struct conn *c)
 		scratch_reset(&c->engine->loop.scratch);
 }
 
-/* What the protocol left comes again in front of more. `rest` is in the scratch, or the end of c->in. */
+/*
+ * What the protocol left comes again in front of more. `rest` is in the scratch, or the end of
+ * c->in.
+ */
 static void
 conn_keep(struct conn *c, struct slice rest)
 {
@@ -370,7 +380,8 @@ conn_feed(struct conn *c, struct slice in)
 		taken += n;
 		if (c->protocol != protocol && c->state == CONN_OPEN)
 			n = 1;          /* switched: the next one has not looked yet */
-	} while (n != 0 && taken < in.n && c->hold == 0 && c->state == CONN_OPEN && c->tunnel == NULL);
+	} while (
+	    n != 0 && taken < in.n && c->hold == 0 && c->state == CONN_OPEN && c->tunnel == NULL);
 	c->in_read = false;
 	if (c->state == CONN_CLOSED)
 		return;
@@ -467,7 +478,8 @@ conn_read_once(struct conn *c, size_t *budget)
 static bool
 conn_may_read(const struct conn *c)
 {
-	return c->hold == 0 && (c->state == CONN_OPEN || c->state == CONN_LINGERING) && c->tunnel == NULL;
+	return c->hold == 0 && (c->state == CONN_OPEN || c->state == CONN_LINGERING) &&
+	       c->tunnel == NULL;
 }
 
 static void
@@ -559,7 +571,10 @@ conn_turn(struct conn *c)
 	conn_read(c);
 }
 
-/* A reset arrives as READ without CLOSED (libevent); one who is held does not read, so it has to ask. */
+/*
+ * A reset arrives as READ without CLOSED (libevent); one who is held does not read, so it has to
+ * ask.
+ */
 static bool
 conn_was_reset(struct conn *c)
 {
@@ -747,7 +762,8 @@ conn_emptied(struct conn *c)
 static void
 conn_set_congested(struct conn *c, bool congested)
 {
-	uint64_t due = congested ? (c->write_due != 0 ? c->write_due : clock_ms() + c->write_timeout) : 0;
+	uint64_t due =
+	    congested ? (c->write_due != 0 ? c->write_due : clock_ms() + c->write_timeout) : 0;
 
 	if (due != c->write_due || congested != c->congested) {
 		c->write_due = due;
@@ -779,7 +795,10 @@ conn_flush(struct conn *c)
 
 		conn_save(c);
 		c->writable = false;
-		/* An early flush runs inside calls that still use the connection: the break is told later. */
+		/*
+		 * An early flush runs inside calls that still use the connection: the break is told
+		 * later.
+		 */
 		c->broken = error != 0 ? error : EPIPE;
 		loop_queue(&c->engine->loop, LOOP_FLUSH, &c->flush);
 		return;
@@ -788,7 +807,10 @@ conn_flush(struct conn *c)
 	conn_set_congested(c, c->backlog_n != 0);
 }
 
-/* A peer may answer before it has the whole question, and close: what it said is read before the break is told. */
+/*
+ * A peer may answer before it has the whole question, and close: what it said is read before the
+ * break is told.
+ */
 static bool
 conn_hears_out(struct conn *c)
 {

@@ -4,9 +4,9 @@
  * descriptor, what was read and not yet taken, what is to be written, one
  * deadline. It knows no protocol: bytes go to protocol->read, and come from conn_write.
  *
- * Rules. Bytes given to conn_write live to the end of the pass (scratch, snapshot, literals): what is not
- * written by then is copied. No callback re-enters read() of the same connection.
- * conn_close only marks and unlinks; the memory goes back when the pass ends.
+ * Rules. Bytes given to conn_write live to the end of the pass (scratch, snapshot, literals): what
+ * is not written by then is copied. No callback re-enters read() of the same connection. conn_close
+ * only marks and unlinks; the memory goes back when the pass ends.
  */
 #ifndef MILLRACE_CORE_CONN_H
 #define MILLRACE_CORE_CONN_H
@@ -27,7 +27,11 @@ enum { CONN_STATE = 64, CONN_BUDGET = 256 * 1024, CONN_SMALL = 4096 };
 enum conn_state {
 	CONN_CONNECTING,        /* peer only */
 	CONN_OPEN,
-	CONN_LINGERING,         /* answered and closing: reads and drops, for a moment, so that the answer is not lost to a reset */
+	/*
+	 * answered and closing: reads and drops, for a moment, so that the answer is not lost to
+	 * a reset
+	 */
+	CONN_LINGERING,
 	CONN_CLOSED
 };
 
@@ -75,12 +79,17 @@ struct conn {
 	bool in_read;
 	int broken;                     /* errno of a write: told when the pass flushes; 0: fine */
 	bool used;                      /* peer: carried an exchange before */
-	bool linger;                    /* its end waits for the other's: what was sent must arrive */
-	uint32_t write_timeout;         /* ms that the other end may take nothing while bytes wait */
-	uint32_t idle_timeout;          /* ms of silence: a client's between two exchanges, a peer's inside one */
-	uint64_t expect_due, write_due; /* ms of clock_ms(); 0: not set. The deadline is the earlier one */
+	/* its end waits for the other's: what was sent must arrive */
+	bool linger;
+	/* ms that the other end may take nothing while bytes wait */
+	uint32_t write_timeout;
+	/* ms of silence: a client's between two exchanges, a peer's inside one */
+	uint32_t idle_timeout;
+	/* ms of clock_ms(); 0: not set. The deadline is the earlier one */
+	uint64_t expect_due, write_due;
 	uint16_t binding;               /* client: number; the listener is engine_listener(c) */
-	uint64_t fingerprint;           /* client: of the listener when it was accepted; peer: of the pool key */
+	/* client: of the listener when it was accepted; peer: of the pool key */
+	uint64_t fingerprint;
 
 	char *in;                       /* read and not taken; heap */
 	uint32_t in_at, in_n, in_size;
@@ -94,8 +103,10 @@ struct conn {
 	struct conn *pool_next, **pool_back;    /* idle peer connections */
 	struct peer_run *peer;                  /* peer: where it came from */
 	struct conn *free_next;
-	struct addr remote;             /* client: who it is, after a PROXY line; peer: where it went */
-	struct addr *local;             /* where it was accepted; made when asked for (conn_local) */
+	/* client: who it is, after a PROXY line; peer: where it went */
+	struct addr remote;
+	/* where it was accepted; made when asked for (conn_local) */
+	struct addr *local;
 	uint64_t opened;                /* clock_ms() */
 	uint64_t number;                /* of this worker; for logs */
 	uint64_t received, sent;        /* bytes */
@@ -109,13 +120,20 @@ conn_state(struct conn *c)
 	return c->state_of_protocol;
 }
 
-/* An accepted descriptor; `from` is copied. NULL: it cannot be watched (the descriptor is closed). */
+/*
+ * An accepted descriptor; `from` is copied. NULL: it cannot be watched (the descriptor is closed).
+ */
 struct conn *conn_open_client(struct engine *e, int fd, uint16_t binding, const struct addr *from);
-/* Connects; protocol->open is called when it is there, exchange_peer_failed when it is not. NULL: errno (nothing was opened). `first`: bytes sent before anything (a PROXY line). */
-struct conn *conn_open_peer(struct engine *e, const struct addr *to, const struct protocol_ops *protocol,
-    struct exchange *ex, uint64_t connect_timeout, struct slice first);
+/*
+ * Connects; protocol->open is called when it is there, exchange_peer_failed when it is not. NULL:
+ * errno (nothing was opened). `first`: bytes sent before anything (a PROXY line).
+ */
+struct conn *conn_open_peer(struct engine *e, const struct addr *to,
+    const struct protocol_ops *protocol, struct exchange *ex, uint64_t connect_timeout,
+    struct slice first);
 
-const struct listener *conn_listener(const struct conn *c);    /* of the current snapshot; NULL: gone or changed */
+/* of the current snapshot; NULL: gone or changed */
+const struct listener *conn_listener(const struct conn *c);
 const struct addr *conn_local(struct conn *c);
 
 /* Queues bytes that live to the end of the pass. */
@@ -127,14 +145,18 @@ conn_write(struct conn *c, struct slice s)
 		conn_write_slow(c, s.at, s.n);
 }
 void conn_shut(struct conn *c);          /* FIN once all is written */
-/* Closes once all is written; a client that may still be sending is lingered for so that it gets its answer. */
+/*
+ * Closes once all is written; a client that may still be sending is lingered for so that it gets
+ * its answer.
+ */
 void conn_end(struct conn *c);
 /* At once; what was not written is lost. The exchange on it must have been told. */
 void conn_close(struct conn *c);
 void conn_reset(struct conn *c);         /* the same with RST */
 
 void conn_set_hold(struct conn *c, enum conn_hold why);
-void conn_clear_hold(struct conn *c, enum conn_hold why);      /* reads on in this pass when none is left */
+/* reads on in this pass when none is left */
+void conn_clear_hold(struct conn *c, enum conn_hold why);
 /* Read again what lies in `in`, as if it had just come (after an exchange has ended). */
 void conn_wake(struct conn *c);
 

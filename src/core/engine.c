@@ -57,7 +57,8 @@ engine_binding(struct engine *e, uint16_t number)
 		size_t count = (size_t)number + 1;
 
 		e->bindings = memory_realloc(e->bindings, count * sizeof(*e->bindings));
-		memset(e->bindings + e->binding_count, 0, (count - e->binding_count) * sizeof(*e->bindings));
+		memset(e->bindings + e->binding_count, 0,
+		    (count - e->binding_count) * sizeof(*e->bindings));
 		e->binding_count = count;
 	}
 	return &e->bindings[number];
@@ -129,9 +130,11 @@ engine_check_room(struct engine *e)
 	if (max == 0)
 		return;
 	if (!e->accept_paused && e->conn_count * 100 >= max * 95) {
-		log_limited(&limit, LOG_WARN, "%zu connections of %llu: accepting pauses", e->conn_count, (unsigned long long)max);
+		log_limited(&limit, LOG_WARN, "%zu connections of %llu: accepting pauses",
+		    e->conn_count, (unsigned long long)max);
 		engine_set_paused(e, true);
-	} else if (e->accept_paused && e->accept_again.due == 0 && e->conn_count * 100 <= max * 90 && !e->draining) {
+	} else if (e->accept_paused && e->accept_again.due == 0 &&
+		   e->conn_count * 100 <= max * 90 && !e->draining) {
 		engine_set_paused(e, false);
 	}
 }
@@ -178,7 +181,8 @@ engine_accept_some(struct accepter *a)
 		if (fd >= 0) {
 			engine_count(&e->shared->accepted, 1);
 			conn_open_client(e, fd, a->binding, &from);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			   errno == ENOMEM) {
 			engine_refuse(e, a->fd);
 			return false;
 		} else if (errno != ECONNABORTED && errno != EINTR) {

@@ -38,21 +38,25 @@ struct engine {
 	size_t binding_count;
 	struct access_sink **sinks;
 	size_t sink_count;
-	struct worker_shared *shared;           /* never NULL: private memory where there is no master */
+	/* never NULL: private memory where there is no master */
+	struct worker_shared *shared;
 	struct map *peers;                      /* key -> struct peer_run; heap arena of its own */
 	struct arena arena;                     /* life of the process: peer runs */
 
 	struct conn *free_conns;
 	struct exchange *free_exchanges;
 	size_t conn_count, exchange_count;      /* living */
-	struct conn *conns;                     /* all open ones, by conn->all_next: for drains and the end */
-	size_t pins;                            /* conns and exchanges that refer to the scratch: none = it may be forgotten */
+	/* all open ones, by conn->all_next: for drains and the end */
+	struct conn *conns;
+	/* conns and exchanges that refer to the scratch: none = it may be forgotten */
+	size_t pins;
 	struct wire_pipe *free_pipes;
 	size_t free_pipe_count;
 	bool draining;
 	bool accept_paused;
 	struct deadline accept_again;           /* paused for want of descriptors, not of room */
-	int spare_fd;                           /* given up to accept and refuse when descriptors run out */
+	/* given up to accept and refuse when descriptors run out */
+	int spare_fd;
 };
 
 MUST_USE bool engine_open(struct engine *e);
@@ -62,7 +66,10 @@ void engine_close(struct engine *e);            /* every connection, every pool,
 MUST_USE bool engine_accept(struct engine *e, uint16_t binding, int fd);
 /* Stops for one descriptor (closing it), or for all of the binding when fd is -1. */
 void engine_unaccept(struct engine *e, uint16_t binding, int fd);
-/* Swaps: takes over the hold on `s` (bindings[], shared_at[], log_sinks[] are set), lets go of the old one. */
+/*
+ * Swaps: takes over the hold on `s` (bindings[], shared_at[], log_sinks[] are set), lets go of the
+ * old one.
+ */
 void engine_adopt(struct engine *e, struct snapshot *s);
 /* No new connections, keep-alive ends, idle ones close; engine_idle says when the last is gone. */
 void engine_drain(struct engine *e);
@@ -76,7 +83,8 @@ static inline void
 engine_count(_Atomic uint64_t *counter, uint64_t n)
 {
 	/* One writer: a load and a store suffice. */
-	__atomic_store_n((uint64_t *)counter, __atomic_load_n((uint64_t *)counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+	__atomic_store_n((uint64_t *)counter,
+	    __atomic_load_n((uint64_t *)counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
 }
 
 #endif

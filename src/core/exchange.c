@@ -215,7 +215,10 @@ exchange_run(struct exchange *ex)
 
 		const struct steps *steps = ex->steps;
 
-		/* Before the call: a step that answers at once may end up in error steps, with a taker of their own. */
+		/*
+		 * Before the call: a step that answers at once may end up in error steps, with a
+		 * taker of their own.
+		 */
 		ex->taker = (int16_t)at;
 
 		enum verdict verdict = ops->question(ex, step);
@@ -263,12 +266,16 @@ exchange_set(struct exchange *ex, const struct settings *settings)
 {
 	ex->settings = settings;
 	ex->log_format = (uint8_t)settings->access.format;
-	ex->log_sink = settings->access.log < 0 ? -1 : ex->snapshot->log_sinks[settings->access.log];
+	ex->log_sink =
+	    settings->access.log < 0 ? -1 : ex->snapshot->log_sinks[settings->access.log];
 	ex->client->write_timeout = (uint32_t)settings->write_timeout;
 	ex->client->idle_timeout = (uint32_t)settings->keepalive_timeout;
 }
 
-/* A question that could not be read reaches no server, but it is logged where the listener's only one logs. */
+/*
+ * A question that could not be read reaches no server, but it is logged where the listener's only
+ * one logs.
+ */
 static void
 exchange_set_unread(struct exchange *ex)
 {
@@ -369,7 +376,8 @@ exchange_question_data(struct exchange *ex, struct slice data, bool last)
 	exchange_enter(ex);
 	ex->received += data.n;
 	ex->question_done = last;
-	if (!ex->ending && !ex->error_run && exchange_body_fits(ex, ex->received) && ex->taker >= 0) {
+	if (!ex->ending && !ex->error_run && exchange_body_fits(ex, ex->received) &&
+	    ex->taker >= 0) {
 		const struct step *step = &ex->steps->items[ex->taker];
 		struct part part = { .kind = PART_DATA, .last = last, .data = data };
 
@@ -418,8 +426,8 @@ exchange_answer_steps(struct exchange *ex, struct part *part)
 
 		if (step->ops->answer == NULL || (ex->answers >> step->answer_bit & 1) == 0)
 			continue;
-		if (part->kind == PART_HEAD && step->ops->moment == MOMENT_ANSWER && step->when != NULL &&
-		    !condition_is(step->when, ex)) {
+		if (part->kind == PART_HEAD && step->ops->moment == MOMENT_ANSWER &&
+		    step->when != NULL && !condition_is(step->when, ex)) {
 			ex->answers &= ~(UINT64_C(1) << step->answer_bit);
 			continue;
 		}
@@ -484,7 +492,8 @@ exchange_return_data(struct exchange *ex, struct slice data, bool last)
 static const struct steps *
 exchange_error_steps(const struct exchange *ex, unsigned status)
 {
-	if (ex->server == NULL || ex->error_run || ex->answer_state != ANSWER_NONE || ex->client == NULL)
+	if (ex->server == NULL || ex->error_run || ex->answer_state != ANSWER_NONE ||
+	    ex->client == NULL)
 		return NULL;
 	for (size_t i = 0; i < ex->server->error_count; i++)
 		if (status >= ex->server->errors[i].first && status <= ex->server->errors[i].last)
@@ -492,7 +501,10 @@ exchange_error_steps(const struct exchange *ex, unsigned status)
 	return NULL;
 }
 
-/* Nothing is left of an answer that failed, and no body of the question: it was read, or will be dropped. */
+/*
+ * Nothing is left of an answer that failed, and no body of the question: it was read, or will be
+ * dropped.
+ */
 static void
 exchange_clear(struct exchange *ex)
 {
@@ -575,7 +587,7 @@ exchange_answer_data(struct exchange *ex, struct slice data, bool last)
 	exchange_leave(ex);
 }
 
-/* ------------------------------------------------------------------ what goes wrong, and back-pressure */
+/* ----------------------------------------------------------- what goes wrong, and back-pressure */
 
 static void
 exchange_log_failure(const struct exchange *ex, enum reason reason)
@@ -589,9 +601,12 @@ exchange_log_failure(const struct exchange *ex, enum reason reason)
 
 	if (!log_enabled(r->level))
 		return;
-	log_line(r->level, "%s, client " SLICE_FORMAT ", server " SLICE_FORMAT "%s" SLICE_FORMAT "%s" SLICE_FORMAT "%s" SLICE_FORMAT,
-	    r->text, SLICE_ARG(from), SLICE_ARG(ex->server_name), method.n != 0 ? ", " : "", SLICE_ARG(method),
-	    method.n != 0 ? " " : "", SLICE_ARG(slice_first(target, MIN_OF(target.n, 512))),
+	log_line(r->level,
+	    "%s, client " SLICE_FORMAT ", server " SLICE_FORMAT "%s" SLICE_FORMAT "%s" SLICE_FORMAT
+	    "%s" SLICE_FORMAT,
+	    r->text, SLICE_ARG(from), SLICE_ARG(ex->server_name), method.n != 0 ? ", " : "",
+	    SLICE_ARG(method), method.n != 0 ? " " : "",
+	    SLICE_ARG(slice_first(target, MIN_OF(target.n, 512))),
 	    ex->peer_text.n != 0 ? ", peer " : "", SLICE_ARG(ex->peer_text));
 }
 

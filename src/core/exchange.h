@@ -15,7 +15,8 @@
 enum { EXCHANGE_FIRST = 1536 };          /* bytes of its arena that are part of it */
 
 enum answer_state {
-	ANSWER_NONE,            /* nothing of it yet: it may still be chosen anew (error steps, another peer) */
+	/* nothing of it yet: it may still be chosen anew (error steps, another peer) */
+	ANSWER_NONE,
 	ANSWER_HEAD,            /* its head was sent towards the client */
 	ANSWER_DONE
 };
@@ -48,10 +49,15 @@ struct exchange {
 	bool settled;                   /* its head was copied into the arena */
 	bool free;                      /* in the free list */
 	bool close_client;              /* the client's connection ends with this exchange */
-	bool gave_up;                   /* a pattern ran into its limit: what it would have said is not known, so the exchange fails (REASON_INTERNAL) */
+	/*
+	 * a pattern ran into its limit: what it would have said is not known, so the exchange
+	 * fails (REASON_INTERNAL)
+	 */
+	bool gave_up;
 
 	struct message question, answer;
-	const struct addr *src;         /* the client: of its connection, which outlives this by a pass */
+	/* the client: of its connection, which outlives this by a pass */
+	const struct addr *src;
 	int log_sink;                   /* of the engine; -1: none */
 	uint8_t log_format;             /* enum access_format */
 	uint32_t captures[32];          /* pairs of positions in question.path; UINT32_MAX: unset */
@@ -59,8 +65,10 @@ struct exchange {
 
 	uint64_t number;
 	uint64_t started_us;            /* clock_us() */
-	uint64_t peer_us, head_us;      /* to the peer's connection, to the answer's head; 0: not reached */
-	uint64_t received, sent;        /* body bytes of the question, bytes queued of the answer (head included) */
+	/* to the peer's connection, to the answer's head; 0: not reached */
+	uint64_t peer_us, head_us;
+	/* body bytes of the question, bytes queued of the answer (head included) */
+	uint64_t received, sent;
 	uint64_t queued_before;         /* bytes queued on the client when it began */
 	uint16_t status;                /* what the client got; 0: nothing */
 	uint16_t attempts;              /* peers tried */
@@ -92,7 +100,9 @@ exchange_is_asked(const struct exchange *ex)
 struct exchange *exchange_begin(struct conn *client);
 /* It did not: nothing is logged or counted (the head is not complete yet). */
 void exchange_cancel(struct exchange *ex);
-/* The head is in ex->question: chooses server and route, runs the steps. `last`: no body follows. */
+/*
+ * The head is in ex->question: chooses server and route, runs the steps. `last`: no body follows.
+ */
 void exchange_question(struct exchange *ex, bool last);
 /* Bytes of the question's body (a talk: what the client says). */
 void exchange_question_data(struct exchange *ex, struct slice data, bool last);
@@ -112,25 +122,37 @@ void exchange_congestion(struct exchange *ex, struct conn *c, bool congested);
 
 /* Question parts to the peer's protocol. HEAD is ex->question. */
 void exchange_send(struct exchange *ex, const struct part *part);
-/* An answer made here: status and body, which lives to the end of the pass (not in the exchange's arena: it may end first). */
+/*
+ * An answer made here: status and body, which lives to the end of the pass (not in the exchange's
+ * arena: it may end first).
+ */
 void exchange_return(struct exchange *ex, uint16_t status, struct slice type, struct slice body);
 /* The same in parts: ex->answer was filled (status, body, length). */
 void exchange_return_head(struct exchange *ex, bool last);
 void exchange_return_data(struct exchange *ex, struct slice data, bool last);
 /* Goes on with the step behind the one that said STEP_HOLD. */
 void exchange_resume(struct exchange *ex);
-/* The only way to fail: answers in the protocol's words if nothing is out, error steps first; else cuts the connection. */
+/*
+ * The only way to fail: answers in the protocol's words if nothing is out, error steps first; else
+ * cuts the connection.
+ */
 void exchange_abort(struct exchange *ex, enum reason reason);
 /* The peer's connection is no longer this exchange's: kept when clean, closed otherwise. */
 void exchange_drop_peer(struct exchange *ex, bool clean);
 /* The body of the question is not read for now / is again. */
 void exchange_hold_question(struct exchange *ex);
 void exchange_release_question(struct exchange *ex);
-/* Ends: log line, counters, the steps' end(), arena, back to the free list. Deferred while one of its calls runs. */
+/*
+ * Ends: log line, counters, the steps' end(), arena, back to the free list. Deferred while one of
+ * its calls runs.
+ */
 void exchange_end(struct exchange *ex);
 /* Its memory, when the process ends. */
 void exchange_free(struct exchange *ex);
-/* Both connections leave the road: bytes go straight between them (the peer's is open). The snapshot is let go. */
+/*
+ * Both connections leave the road: bytes go straight between them (the peer's is open). The
+ * snapshot is let go.
+ */
 void exchange_tunnel(struct exchange *ex);
 
 #endif

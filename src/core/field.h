@@ -25,11 +25,17 @@ struct field_value {
 };
 
 enum field_flags {
-	FIELD_FAMILY = 1,               /* takes a name behind its own: header.NAME; `name` ends with a dot */
+	/* takes a name behind its own: header.NAME; `name` ends with a dot */
+	FIELD_FAMILY = 1,
 	FIELD_REPEATED = 2,             /* may have several values: any may match */
 	FIELD_NOCASE = 4,               /* compares without case (hosts) */
-	FIELD_JOINED = 8,               /* in a text all its values stand, ", " between (header fields); else the first */
-	FIELD_URI = 16,                 /* a piece of a URI as it came (query): in a url only what may not stand there is encoded, not % & = ? */
+	/* in a text all its values stand, ", " between (header fields); else the first */
+	FIELD_JOINED = 8,
+	/*
+	 * a piece of a URI as it came (query): in a url only what may not stand there is
+	 * encoded, not % & = ?
+	 */
+	FIELD_URI = 16,
 };
 
 struct field {
@@ -38,9 +44,14 @@ struct field {
 	enum moment moment;
 	unsigned flags;
 	/* The nth value (0 first); false: there is none. */
-	bool (*get)(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out);
-	/* Of a family: makes ref->known/more from ref->name; false: there is no such (it says so). NULL: nothing to prepare. */
-	bool (*prepare)(struct reading *r, const struct scope *scope, struct field_ref *ref, struct span at);
+	bool (*get)(
+	    struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out);
+	/*
+	 * Of a family: makes ref->known/more from ref->name; false: there is no such (it says so).
+	 * NULL: nothing to prepare.
+	 */
+	bool (*prepare)(
+	    struct reading *r, const struct scope *scope, struct field_ref *ref, struct span at);
 	const char *help;
 };
 
@@ -55,30 +66,44 @@ struct field_ref {
 struct scope {
 	const struct protocol_ops *protocol;    /* or NULL: any; then only core's fields */
 	enum moment moment;                     /* the latest that is known here */
-	const char *const *captures;            /* regex_groups() of the route, NULL-terminated; or NULL */
+	/* regex_groups() of the route, NULL-terminated; or NULL */
+	const char *const *captures;
 	const struct map *maps;                 /* name -> struct field_map; or NULL */
 	const char *where;                      /* "a route's condition": for messages */
-	const struct protocol_ops *const *protocols;    /* all there are, NULL-terminated, to say which one has a field; or NULL */
+	/* all there are, NULL-terminated, to say which one has a field; or NULL */
+	const struct protocol_ops *const *protocols;
 	unsigned depth;                         /* of maps that ask for maps */
 };
 
 /*
- * Finds `word` (header.host) in the scope; errors, with did-you-mean, are reported: unknown, not of this protocol, too early.
- * A capture goes before a field of the same name: it was named by who asks.
+ * Finds `word` (header.host) in the scope; errors, with did-you-mean, are reported: unknown, not of
+ * this protocol, too early. A capture goes before a field of the same name: it was named by who
+ * asks.
  */
-MUST_USE bool field_find(struct reading *r, const struct scope *scope, struct slice word, struct span at, struct field_ref *out);
+MUST_USE bool field_find(struct reading *r, const struct scope *scope, struct slice word,
+    struct span at, struct field_ref *out);
 
-/* Core's own fields: src src_port dst dst_port listener server time ... ; captures by NAME and number; map.NAME. Ended by name NULL. */
+/*
+ * Core's own fields: src src_port dst dst_port listener server time ... ; captures by NAME and
+ * number; map.NAME. Ended by name NULL.
+ */
 extern const struct field core_fields[];
 
-/* A field's value as text; numbers and addresses are printed into scratch memory. Only the first value, unless joined is set: then all, ", " between. */
+/*
+ * A field's value as text; numbers and addresses are printed into scratch memory. Only the first
+ * value, unless joined is set: then all, ", " between.
+ */
 bool field_text(struct exchange *ex, const struct field_ref *ref, bool joined, struct slice *out);
 /* When it is known: of a map, what its own field needs. */
 enum moment field_moment(const struct field_ref *ref);
 /* The nth value alone. */
-bool field_text_nth(struct exchange *ex, const struct field_ref *ref, size_t nth, struct slice *out);
+bool field_text_nth(
+    struct exchange *ex, const struct field_ref *ref, size_t nth, struct slice *out);
 
-/* An argument that is one bare field: `hash FIELD`, `key FIELD`. Reads a struct field_argument, compiles it. */
+/*
+ * An argument that is one bare field: `hash FIELD`, `key FIELD`. Reads a struct field_argument,
+ * compiles it.
+ */
 struct field_argument {
 	struct value raw;
 	struct field_ref ref;

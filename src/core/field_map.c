@@ -88,8 +88,10 @@ add_value(struct reading *r, struct field_map *map, const struct value *v,
 	struct map_value *value = &map->values[map->value_count++];
 
 	value->result = result;
-	if (v->kind == VALUE_WORD && (slice_starts(v->raw, SLICE("~")) || slice_starts(v->raw, SLICE("*.")))) {
-		diag_error(r->diag, v->span, "\"%.*s\" is compared as it stands; a pattern is written: ~ \"REGEX\" RESULT",
+	if (v->kind == VALUE_WORD &&
+	    (slice_starts(v->raw, SLICE("~")) || slice_starts(v->raw, SLICE("*.")))) {
+		diag_error(r->diag, v->span,
+		    "\"%.*s\" is compared as it stands; a pattern is written: ~ \"REGEX\" RESULT",
 		    SLICE_ARG(diag_word(v->raw)));
 		return false;
 	}
@@ -128,7 +130,8 @@ field_map_build(struct reading *r, const struct map_block *block)
 	bool fine = block->field.kind == VALUE_WORD;
 
 	if (!fine)
-		diag_error(r->diag, block->field.span, "a field is written without quotes: " SLICE_FORMAT,
+		diag_error(r->diag, block->field.span,
+		    "a field is written without quotes: " SLICE_FORMAT,
 		    SLICE_ARG(diag_word(block->field.raw)));
 	map->name = arena_slice(r->arena, block->name.text);
 	map->field = block->field;

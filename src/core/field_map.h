@@ -27,7 +27,8 @@ struct map_result {
 
 struct field_map {
 	struct slice name;
-	struct value field;             /* compiled where the map is used: it depends on the protocol there */
+	/* compiled where the map is used: it depends on the protocol there */
+	struct value field;
 	struct map_result *results;     /* in file order, the default last */
 	size_t result_count;
 	const struct map_result *otherwise;     /* or NULL */
@@ -44,13 +45,14 @@ struct field_map *field_map_build(struct reading *r, const struct map_block *blo
 /* A map in one place of the configuration. */
 struct field_map_use {
 	const struct field_map *map;
-	const struct map *exact;        /* the map's own, or without case where the field compares so */
+	/* the map's own, or without case where the field compares so */
+	const struct map *exact;
 	const struct map_regex *regexes;
 	struct field_ref ref;
 };
 /* Compiles the map's field for the scope; `at` is where it is asked for. False: reported. */
-MUST_USE bool field_map_use(struct reading *r, const struct scope *scope, const struct field_map *map, struct span at,
-    struct field_map_use *out);
+MUST_USE bool field_map_use(struct reading *r, const struct scope *scope,
+    const struct field_map *map, struct span at, struct field_map_use *out);
 /* NULL: nothing matches, and there is no default. */
 const struct map_result *field_map_find(const struct field_map_use *use, struct exchange *ex);
 

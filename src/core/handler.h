@@ -24,25 +24,46 @@ enum verdict {
 struct handler_ops {
 	const char *name;
 	size_t state_size;              /* bytes in each exchange; zeroed */
-	unsigned protocols;             /* traits a server's protocol must have: PROTOCOL_HTTP; 0: any */
-	enum moment moment;             /* when its `when` is asked: MOMENT_QUESTION, or MOMENT_ANSWER (then only `answer` runs) */
-	bool takes;                     /* always answers: a step behind it without `when` between is never reached */
+	/* traits a server's protocol must have: PROTOCOL_HTTP; 0: any */
+	unsigned protocols;
+	/* when its `when` is asked: MOMENT_QUESTION, or MOMENT_ANSWER (then only `answer` runs) */
+	enum moment moment;
+	/* always answers: a step behind it without `when` between is never reached */
+	bool takes;
 
-	/* Build time. Rules beyond the row, references (upstreams, maps) resolved. False: reported. NULL: none. */
+	/*
+	 * Build time. Rules beyond the row, references (upstreams, maps) resolved. False: reported.
+	 * NULL: none.
+	 */
 	bool (*build)(struct build *b, struct step *step);
-	/* `next` stands directly behind `first` and is of the same handler: true when first has absorbed it (allow/deny). */
+	/*
+	 * `next` stands directly behind `first` and is of the same handler: true when first has
+	 * absorbed it (allow/deny).
+	 */
 	bool (*join)(struct arena *a, struct step *first, const struct step *next);
 
 	/* The head of the question is there. */
 	enum verdict (*question)(struct exchange *ex, const struct step *step);
-	/* Of the step that took the exchange: the question's body (talks: the client's bytes). NULL: it is dropped. */
+	/*
+	 * Of the step that took the exchange: the question's body (talks: the client's bytes).
+	 * NULL: it is dropped.
+	 */
 	void (*data)(struct exchange *ex, const struct step *step, const struct part *part);
-	/* An answer passes on its way to the client. HEAD and DATA; it may edit the head. NULL: not interested. */
+	/*
+	 * An answer passes on its way to the client. HEAD and DATA; it may edit the head. NULL: not
+	 * interested.
+	 */
 	void (*answer)(struct exchange *ex, const struct step *step, struct part *part);
-	/* Of the step that took: its peer connection is open / failed / has finished with the answer. */
+	/*
+	 * Of the step that took: its peer connection is open / failed / has finished with the
+	 * answer.
+	 */
 	void (*peer_open)(struct exchange *ex, const struct step *step);
 	void (*peer_fail)(struct exchange *ex, const struct step *step, enum reason reason);
-	/* The exchange ends, whichever way: give back what the state holds. Called for every step that ran with state_size != 0. */
+	/*
+	 * The exchange ends, whichever way: give back what the state holds. Called for every step
+	 * that ran with state_size != 0.
+	 */
 	void (*end)(struct exchange *ex, const struct step *step);
 };
 
@@ -52,7 +73,8 @@ struct step {
 	const struct condition *when;   /* or NULL */
 	struct span span;
 	uint32_t state_at;              /* in the exchange's state */
-	uint8_t answer_bit;             /* which bit of exchange.answers says that it sees the answer */
+	/* which bit of exchange.answers says that it sees the answer */
+	uint8_t answer_bit;
 };
 
 /* The steps of a route or of an error block, ready to run. */
@@ -68,15 +90,17 @@ struct upstream;
 struct settings;
 struct reading *build_reading(struct build *b);
 const struct protocol_ops *build_protocol(struct build *b);        /* of the server being built */
-const struct scope *build_scope(struct build *b);                  /* what the step being built may ask for */
+/* what the step being built may ask for */
+const struct scope *build_scope(struct build *b);
 struct upstream *build_upstream(struct build *b, struct slice name, struct span at, bool quiet);
 /* An upstream of one peer made from an address written in place; equal ones are one. */
 struct upstream *build_upstream_of(struct build *b, const struct endpoint *to);
 const struct field_map *build_map(struct build *b, struct slice name);
 const struct settings *build_settings(struct build *b);            /* of the route being built */
 /*
- * From build(): drops the steps of this handler that the route being built has from its server; false: it is in no route.
- * (A build that sets step->ops to NULL has done all there was to do: the step is dropped.)
+ * From build(): drops the steps of this handler that the route being built has from its server;
+ * false: it is in no route. (A build that sets step->ops to NULL has done all there was to do: the
+ * step is dropped.)
  */
 bool build_reset(struct build *b, const struct handler_ops *ops);
 

@@ -9,7 +9,8 @@
 #include "core/route.h"
 
 struct server {
-	struct slice name;              /* server NAME { … }, or its first server_name, or its first listen */
+	/* server NAME { … }, or its first server_name, or its first listen */
+	struct slice name;
 	const struct protocol_ops *protocol;
 	struct settings settings;
 	const struct route *routes;     /* in file order */
@@ -28,17 +29,25 @@ struct error_block {
 
 struct listener {
 	struct addr addr;
-	struct slice text;              /* as listeners are compared and shown: [::]:80, unix:/run/x.sock */
+	/* as listeners are compared and shown: [::]:80, unix:/run/x.sock */
+	struct slice text;
 	const struct protocol_ops *protocol;
-	const struct protocol_ops *first_protocol;      /* runs in front of it (the PROXY line); or NULL */
+	/* runs in front of it (the PROXY line); or NULL */
+	const struct protocol_ops *first_protocol;
 	struct listener_settings settings;
-	bool proxy_line;                /* listen … proxy_protocol: a PROXY header (v1 or v2) comes first */
+	/* listen … proxy_protocol: a PROXY header (v1 or v2) comes first */
+	bool proxy_line;
 	int backlog;
 	unsigned mode;                  /* of a Unix socket; 0: not set */
 	struct host_table *hosts;
-	const struct server *only;      /* the one server, or the default_server; NULL: unknown hosts are refused */
+	/* the one server, or the default_server; NULL: unknown hosts are refused */
+	const struct server *only;
 	bool alone;                     /* one server: whatever the host says */
-	uint64_t fingerprint;           /* of all that was negotiated or framed by it: equal, its connections go on under a new snapshot */
+	/*
+	 * of all that was negotiated or framed by it: equal, its connections go on under a new
+	 * snapshot
+	 */
+	uint64_t fingerprint;
 };
 
 #endif

@@ -92,7 +92,10 @@ static const uint8_t slots[128] = {
 	[SLOT('x', '-', 'd')] = KNOWN_X_REQUEST_ID,
 };
 
-/* Of words of the same place: equal but for the case of letters. `known` has letters and hyphens only. */
+/*
+ * Of words of the same place: equal but for the case of letters. `known` has letters and hyphens
+ * only.
+ */
 static inline bool
 word_spells(uint64_t known, uint64_t word)
 {
@@ -112,7 +115,8 @@ spells(struct slice known, struct slice name)
 	for (; i + 8 <= known.n; i += 8)
 		if (!word_spells(bytes_word(known.at + i, 8), bytes_word(name.at + i, 8)))
 			return false;
-	return i == known.n || word_spells(bytes_word(known.at + i, known.n - i), bytes_word(name.at + i, known.n - i));
+	return i == known.n || word_spells(bytes_word(known.at + i, known.n - i),
+				   bytes_word(name.at + i, known.n - i));
 }
 
 enum known

@@ -9,14 +9,47 @@
 
 #include "base/arena.h"
 
-/* Field names that the code asks for, interned while parsing. Sorted by name; KNOWN_NONE is any other. */
+/*
+ * Field names that the code asks for, interned while parsing. Sorted by name; KNOWN_NONE is any
+ * other.
+ */
 enum known {
 	KNOWN_NONE,
-	KNOWN_ACCEPT, KNOWN_ACCEPT_ENCODING, KNOWN_AUTHORIZATION, KNOWN_CACHE_CONTROL, KNOWN_CONNECTION, KNOWN_CONTENT_LENGTH, KNOWN_CONTENT_TYPE,
-	KNOWN_COOKIE, KNOWN_DATE, KNOWN_EXPECT, KNOWN_FORWARDED, KNOWN_HOST, KNOWN_KEEP_ALIVE, KNOWN_LOCATION, KNOWN_MAX_FORWARDS, KNOWN_ORIGIN,
-	KNOWN_PROXY_AUTHENTICATE, KNOWN_PROXY_AUTHORIZATION, KNOWN_PROXY_CONNECTION, KNOWN_REFERER, KNOWN_SEC_WEBSOCKET_ACCEPT,
-	KNOWN_SEC_WEBSOCKET_KEY, KNOWN_SEC_WEBSOCKET_VERSION, KNOWN_SERVER, KNOWN_SET_COOKIE, KNOWN_TE, KNOWN_TRAILER, KNOWN_TRANSFER_ENCODING,
-	KNOWN_UPGRADE, KNOWN_USER_AGENT, KNOWN_VIA, KNOWN_X_FORWARDED_FOR, KNOWN_X_FORWARDED_HOST, KNOWN_X_FORWARDED_PORT, KNOWN_X_FORWARDED_PROTO,
+	KNOWN_ACCEPT,
+	KNOWN_ACCEPT_ENCODING,
+	KNOWN_AUTHORIZATION,
+	KNOWN_CACHE_CONTROL,
+	KNOWN_CONNECTION,
+	KNOWN_CONTENT_LENGTH,
+	KNOWN_CONTENT_TYPE,
+	KNOWN_COOKIE,
+	KNOWN_DATE,
+	KNOWN_EXPECT,
+	KNOWN_FORWARDED,
+	KNOWN_HOST,
+	KNOWN_KEEP_ALIVE,
+	KNOWN_LOCATION,
+	KNOWN_MAX_FORWARDS,
+	KNOWN_ORIGIN,
+	KNOWN_PROXY_AUTHENTICATE,
+	KNOWN_PROXY_AUTHORIZATION,
+	KNOWN_PROXY_CONNECTION,
+	KNOWN_REFERER,
+	KNOWN_SEC_WEBSOCKET_ACCEPT,
+	KNOWN_SEC_WEBSOCKET_KEY,
+	KNOWN_SEC_WEBSOCKET_VERSION,
+	KNOWN_SERVER,
+	KNOWN_SET_COOKIE,
+	KNOWN_TE,
+	KNOWN_TRAILER,
+	KNOWN_TRANSFER_ENCODING,
+	KNOWN_UPGRADE,
+	KNOWN_USER_AGENT,
+	KNOWN_VIA,
+	KNOWN_X_FORWARDED_FOR,
+	KNOWN_X_FORWARDED_HOST,
+	KNOWN_X_FORWARDED_PORT,
+	KNOWN_X_FORWARDED_PROTO,
 	KNOWN_X_REQUEST_ID,
 	KNOWN_COUNT
 };
@@ -24,7 +57,19 @@ enum known {
 extern const struct slice known_names[KNOWN_COUNT];     /* as they are written: Content-Length */
 enum known known_find(struct slice name);               /* without case */
 
-enum method { METHOD_OTHER, METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_DELETE, METHOD_OPTIONS, METHOD_PATCH, METHOD_TRACE, METHOD_CONNECT, METHOD_COUNT };
+enum method {
+	METHOD_OTHER,
+	METHOD_GET,
+	METHOD_HEAD,
+	METHOD_POST,
+	METHOD_PUT,
+	METHOD_DELETE,
+	METHOD_OPTIONS,
+	METHOD_PATCH,
+	METHOD_TRACE,
+	METHOD_CONNECT,
+	METHOD_COUNT
+};
 
 /* A piece of the head, against message.base. */
 struct piece {
@@ -32,8 +77,8 @@ struct piece {
 };
 
 /*
- * One field. `line` up to the end of value and its CRLF is what stands on the wire, so that an untouched field is
- * forwarded by copying line_n bytes at `name`.
+ * One field. `line` up to the end of value and its CRLF is what stands on the wire, so that an
+ * untouched field is forwarded by copying line_n bytes at `name`.
  */
 struct message_field {
 	uint32_t name_at;
@@ -45,7 +90,10 @@ struct message_field {
 	uint32_t end;                   /* behind the CRLF */
 };
 
-/* A field added by a step or by the protocol; its bytes live in the exchange's arena, the snapshot or the scratch that settles with the head. */
+/*
+ * A field added by a step or by the protocol; its bytes live in the exchange's arena, the snapshot
+ * or the scratch that settles with the head.
+ */
 struct message_edit {
 	struct slice name, value;
 	struct message_edit *next;
@@ -56,26 +104,34 @@ enum body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_TO_CLOSE };
 enum { MESSAGE_FIELDS_MAX = 100 };
 
 struct message {
-	const char *base;               /* the bytes that pieces and fields are offsets of: scratch in the pass it came, then the exchange's arena */
+	/*
+	 * the bytes that pieces and fields are offsets of: scratch in the pass it came, then the
+	 * exchange's arena
+	 */
+	const char *base;
 	uint32_t size;                  /* bytes of the head at base */
 	uint16_t status;                /* of an answer */
 	uint8_t method;                 /* enum method, of a question */
 	uint8_t minor;                  /* HTTP/1.minor as it came: 0 or 1 */
 	uint8_t body;                   /* enum body_kind */
 	bool keep_alive;                /* the connection it came on may carry another */
-	bool upgrade;                   /* a WebSocket handshake: a question that asks, an answer that agrees */
+	/* a WebSocket handshake: a question that asks, an answer that agrees */
+	bool upgrade;
 	bool expect;                    /* Expect: 100-continue */
 	uint64_t length;                /* BODY_LENGTH */
 
 	struct piece method_text, target;       /* the target as it came */
 	struct piece reason_phrase;
-	struct slice host;              /* host without port, lower case; not an offset: exchange arena or base */
+	/* host without port, lower case; not an offset: exchange arena or base */
+	struct slice host;
 	struct slice path;              /* decoded, normalised, what routes and conditions see */
 	struct slice query;             /* behind `?`, raw; inside target */
-	struct slice forward;           /* what is forwarded as target: path re-encoded and query; a rewrite changes it */
+	/* what is forwarded as target: path re-encoded and query; a rewrite changes it */
+	struct slice forward;
 
 	uint64_t known;                 /* bit per enum known that is present */
-	uint64_t refused;               /* bit per enum known that a step removed: the protocol does not add it by itself */
+	/* bit per enum known that a step removed: the protocol does not add it by itself */
+	uint64_t refused;
 	uint16_t field_count, field_room;
 	struct message_field *fields;   /* of the exchange's arena */
 	struct message_edit *edits, **edits_end;
@@ -100,8 +156,12 @@ message_field_value(const struct message *m, const struct message_field *f)
 }
 
 void message_init(struct message *m);
-/* The nth field of that name that is not removed, edits included (they come last); false: no more. `known` may be KNOWN_NONE. */
-bool message_find(const struct message *m, enum known known, struct slice name, size_t nth, struct slice *value);
+/*
+ * The nth field of that name that is not removed, edits included (they come last); false: no more.
+ * `known` may be KNOWN_NONE.
+ */
+bool message_find(
+    const struct message *m, enum known known, struct slice name, size_t nth, struct slice *value);
 /* Removes all of that name, edits too. */
 void message_remove(struct message *m, enum known known, struct slice name);
 /* The slices must live as long as the exchange. */
@@ -115,7 +175,8 @@ enum part_kind { PART_HEAD, PART_DATA };
 struct part {
 	enum part_kind kind;
 	bool last;                      /* nothing of this message follows */
-	bool interim;                   /* HEAD: an answer that says that the answer is still to come */
+	/* HEAD: an answer that says that the answer is still to come */
+	bool interim;
 	struct slice data;              /* DATA; may be empty when last */
 };
 

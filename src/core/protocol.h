@@ -15,8 +15,10 @@ struct exchange;
 struct listener;
 
 enum protocol_traits {
-	PROTOCOL_TURNS = 1,             /* exchanges are one question and one answer; else one talk to the end */
-	PROTOCOL_HTTP = 2,              /* questions have method, host, path and fields; answers a status */
+	/* exchanges are one question and one answer; else one talk to the end */
+	PROTOCOL_TURNS = 1,
+	/* questions have method, host, path and fields; answers a status */
+	PROTOCOL_HTTP = 2,
 	PROTOCOL_POOLS = 4,             /* a peer connection may be kept for the next exchange */
 };
 
@@ -26,18 +28,28 @@ enum { PROTOCOL_MALFORMED = -1 };
 struct protocol_ops {
 	const char *name;                       /* the word in the configuration */
 	unsigned traits;
-	const struct field *fields;             /* what it offers beside core's; ended by name NULL; or NULL */
+	/* what it offers beside core's; ended by name NULL; or NULL */
+	const struct field *fields;
 	size_t conn_size;                       /* <= CONN_STATE: what it keeps in a conn */
 
-	/* The connection is there (a peer: is connected). The state is zeroed. A talk begins its exchange here. */
+	/*
+	 * The connection is there (a peer: is connected). The state is zeroed. A talk begins its
+	 * exchange here.
+	 */
 	void (*open)(struct conn *c);
-	/* Takes bytes from the front of `in`, hands on parts; returns how many it took. What it leaves comes again, in front of more. */
+	/*
+	 * Takes bytes from the front of `in`, hands on parts; returns how many it took. What it
+	 * leaves comes again, in front of more.
+	 */
 	size_t (*read)(struct conn *c, struct slice in);
 	/* The other end sent FIN; `left` bytes were not taken. */
 	void (*finish)(struct conn *c, size_t left);
 	/* A part to be written to this connection, the exchange's client or peer. */
 	void (*send)(struct exchange *ex, struct conn *c, const struct part *part);
-	/* The exchange fails and nothing of its answer is out: answer in the protocol's words, if it has any. False: it has none. */
+	/*
+	 * The exchange fails and nothing of its answer is out: answer in the protocol's words, if
+	 * it has any. False: it has none.
+	 */
 	bool (*fail)(struct exchange *ex, struct conn *c, enum reason reason);
 	/* A deadline of the connection passed; `reason` is what conn_expect was given. */
 	void (*late)(struct conn *c, enum reason reason);

@@ -6,7 +6,8 @@
 #include "core/proxy_header.h"
 
 enum {
-	V2_HEAD = 16,                   /* signature, version and command, family and transport, length */
+	/* signature, version and command, family and transport, length */
+	V2_HEAD = 16,
 	V2_LOCAL = 0x20, V2_PROXY = 0x21,
 	V2_UNIX_PATH = 108,
 	TLV_HEAD = 3
@@ -61,14 +62,16 @@ parse_line(struct slice rest, struct proxy_header *out)
 			return false;
 		words[count] = word;
 	}
-	if (count != WORDS || (!slice_is(words[FAMILY], "TCP4") && !slice_is(words[FAMILY], "TCP6")))
+	if (count != WORDS ||
+	    (!slice_is(words[FAMILY], "TCP4") && !slice_is(words[FAMILY], "TCP6")))
 		return false;
 
 	sa_family_t family = words[FAMILY].at[3] == '4' ? AF_INET : AF_INET6;
 
 	out->known = true;
-	return parse_host(words[SRC], family, &out->src) && parse_host(words[DST], family, &out->dst) &&
-	    parse_port(words[SRC_PORT], &out->src) && parse_port(words[DST_PORT], &out->dst);
+	return parse_host(words[SRC], family, &out->src) &&
+	       parse_host(words[DST], family, &out->dst) &&
+	       parse_port(words[SRC_PORT], &out->src) && parse_port(words[DST_PORT], &out->dst);
 }
 
 static ssize_t
@@ -131,7 +134,9 @@ take_unix(struct addr *out, const char *path)
 	out->n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
 }
 
-/* The length of the two addresses, or -1: combinations that the protocol does not name are invalid. */
+/*
+ * The length of the two addresses, or -1: combinations that the protocol does not name are invalid.
+ */
 static ssize_t
 take_addresses(uint8_t family, struct slice block, struct proxy_header *out)
 {

@@ -17,7 +17,8 @@ enum {
 };
 
 struct proxy_header {
-	bool known;                     /* false: LOCAL or UNKNOWN, the connection's own addresses hold */
+	/* false: LOCAL or UNKNOWN, the connection's own addresses hold */
+	bool known;
 	struct addr src, dst;           /* IPv4-mapped addresses unmapped */
 };
 

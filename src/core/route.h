@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * From a question to the route that serves it: hosts to servers, paths to
- * routes. Compiled: exact and prefix routes by a trie, regexes behind their
- * literal prefixes, so that ten thousand cost about what ten do. The first match in file order wins.
+ * From a question to the route that serves it: hosts to servers, paths to routes. Compiled: exact
+ * and prefix routes by a trie, regexes behind their literal prefixes, so that ten thousand cost
+ * about what ten do. The first match in file order wins.
  */
 #ifndef MILLRACE_CORE_ROUTE_H
 #define MILLRACE_CORE_ROUTE_H
@@ -37,9 +37,15 @@ struct route_table;
 
 /* Routes in file order; `routes[i].order == i`. */
 struct route_table *route_table_build(struct arena *a, const struct route *routes, size_t count);
-/* The first route that matches the exchange's question (path, then `when`), or NULL. Sets ex->captures for a regex. */
+/*
+ * The first route that matches the exchange's question (path, then `when`), or NULL. Sets
+ * ex->captures for a regex.
+ */
 const struct route *route_find(const struct route_table *t, struct exchange *ex);
-/* Every route that can never be chosen, since an earlier one takes all it could: a warning each, with a note at the earlier one. */
+/*
+ * Every route that can never be chosen, since an earlier one takes all it could: a warning each,
+ * with a note at the earlier one.
+ */
 void route_report_unreachable(struct diag *d, const struct route *routes, size_t count);
 
 struct host_table;
@@ -49,7 +55,9 @@ struct host_entry {
 	struct span span;
 };
 /* Exact names first, then the longest wildcard. Duplicates were reported before. */
-struct host_table *host_table_build(struct arena *a, const struct host_entry *entries, size_t count);
-const struct server *host_find(const struct host_table *t, struct slice host);   /* lower case, no port; or NULL */
+struct host_table *host_table_build(
+    struct arena *a, const struct host_entry *entries, size_t count);
+/* lower case, no port; or NULL */
+const struct server *host_find(const struct host_table *t, struct slice host);
 
 #endif

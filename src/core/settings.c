@@ -42,7 +42,8 @@ access_check(struct reading *r, const struct statement *s, void *filled)
 		access->format = ACCESS_OFF;
 		access->path = SLICE_EMPTY;
 		if (s->value_count > 2)
-			diag_error(r->diag, s->values[2].span, "\"access_log off\" takes no format");
+			diag_error(
+			    r->diag, s->values[2].span, "\"access_log off\" takes no format");
 		return s->value_count <= 2;
 	}
 	access->format = s->value_count > 2 ? access->format + ACCESS_COMBINED : ACCESS_COMBINED;

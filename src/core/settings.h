@@ -28,9 +28,12 @@ struct settings {
 	uint64_t body_max;              /* max { body } */
 };
 
-/* Must be the same for every server of a listener (a difference is an error that shows both lines). */
+/*
+ * Must be the same for every server of a listener (a difference is an error that shows both lines).
+ */
 struct listener_settings {
-	uint64_t head_timeout;          /* timeout { header }: to the end of the head (and of the PROXY line) */
+	/* timeout { header }: to the end of the head (and of the PROXY line) */
+	uint64_t head_timeout;
 	uint64_t uri_max;               /* max { uri }: the request line */
 	uint64_t field_max;             /* max { header } */
 	uint64_t head_max;              /* max { headers }: all of a head */
@@ -43,8 +46,8 @@ struct server_settings {
 };
 
 /*
- * Fill a struct server_settings: for defaults and server. And a struct settings: for route (those inside `timeout` and
- * `max` that belong to the listener are then an error that says so).
+ * Fill a struct server_settings: for defaults and server. And a struct settings: for route (those
+ * inside `timeout` and `max` that belong to the listener are then an error that says so).
  */
 extern const struct directive server_settings_rows[];
 extern const struct directive route_settings_rows[];

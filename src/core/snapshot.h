@@ -13,7 +13,10 @@ enum { SHARED_NAME = 104 };
 
 enum shared_kind { SHARED_PEER = 1, SHARED_WORKER, SHARED_LIMIT };
 
-/* Memory that all workers share, by (kind, name, size): an equal key is the same memory over reloads. */
+/*
+ * Memory that all workers share, by (kind, name, size): an equal key is the same memory over
+ * reloads.
+ */
 struct shared_key {
 	uint32_t kind;                  /* enum shared_kind */
 	uint32_t size;                  /* bytes */
@@ -28,7 +31,8 @@ struct snapshot {
 	struct arena arena;             /* all below lives here */
 	uint32_t holders;               /* plain: one thread counts */
 	uint64_t generation;            /* set by the worker at the swap */
-	struct loop_task rest;          /* it goes when the pass ends that nobody holds it any more */
+	/* it goes when the pass ends that nobody holds it any more */
+	struct loop_task rest;
 
 	struct slice user, group;       /* empty: not said */
 	int64_t workers;                /* 0: auto */
@@ -63,7 +67,9 @@ snapshot_hold(struct snapshot *s)
 	return s;
 }
 
-/* Frees it with the last holder, at the end of the pass; at once where there is no engine (NULL). */
+/*
+ * Frees it with the last holder, at the end of the pass; at once where there is no engine (NULL).
+ */
 void snapshot_release(struct engine *e, struct snapshot *s);
 /* An empty one with one holder; snapshot_release frees what a build has put in. */
 struct snapshot *snapshot_new(void);

@@ -22,7 +22,8 @@ enum {
 struct way {
 	struct conn *from, *to;
 	struct wire_pipe pipe;
-	uint64_t stuck;                 /* clock_ms() since when `to` takes nothing of the pipe; 0: it does */
+	/* clock_ms() since when `to` takes nothing of the pipe; 0: it does */
+	uint64_t stuck;
 	uint8_t full;                   /* full reads in a row */
 	bool splicing;
 	bool passed;                    /* its end was passed on */
@@ -147,7 +148,8 @@ write_is_late(struct tunnel *t, struct conn *c, uint64_t now)
 {
 	uint64_t stuck = way_into(t, c)->stuck;
 
-	return (c->write_due != 0 && c->write_due <= now) || (stuck != 0 && stuck + t->write <= now);
+	return (c->write_due != 0 && c->write_due <= now) ||
+	       (stuck != 0 && stuck + t->write <= now);
 }
 
 /*
@@ -176,7 +178,8 @@ tunnel_late(struct tunnel *t, struct conn *c)
 	uint64_t now = clock_ms();
 
 	if (write_is_late(t, c, now))
-		end(t, c->side == SIDE_CLIENT ? REASON_WRITE_TIMEOUT : REASON_PEER_WRITE_TIMEOUT, conn_reset);
+		end(t, c->side == SIDE_CLIENT ? REASON_WRITE_TIMEOUT : REASON_PEER_WRITE_TIMEOUT,
+		    conn_reset);
 	else if (t->active + t->idle <= now)
 		end(t, REASON_IDLE_TIMEOUT, conn_close);
 	else if (!t->looked && t->active + LOOK <= now)
@@ -215,7 +218,9 @@ drain(struct tunnel *t, struct way *w)
 	return true;
 }
 
-/* A pipe is filled only when it is empty, so that AGAIN can but mean that the socket has nothing. */
+/*
+ * A pipe is filled only when it is empty, so that AGAIN can but mean that the socket has nothing.
+ */
 static ssize_t
 fill(struct way *w)
 {
@@ -262,7 +267,8 @@ static bool
 may_splice(struct way *w)
 {
 	if (!w->splicing) {
-		if (w->full < FULL_READS || !w->from->wire_ops->splices || !w->to->wire_ops->splices)
+		if (w->full < FULL_READS || !w->from->wire_ops->splices ||
+		    !w->to->wire_ops->splices)
 			return false;
 		w->splicing = true;
 	}
@@ -345,7 +351,8 @@ send_leftover(struct tunnel *t, struct conn *c)
 
 /* Nothing is moved here: callers up the stack still look at the scratch. */
 void
-tunnel_join(struct exchange *ex, struct conn *client, struct conn *peer, uint64_t idle, uint64_t write)
+tunnel_join(
+    struct exchange *ex, struct conn *client, struct conn *peer, uint64_t idle, uint64_t write)
 {
 	struct tunnel *t = arena_zalloc(&ex->arena, sizeof(*t));
 	struct conn *ends[] = { client, peer };

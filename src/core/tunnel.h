@@ -8,8 +8,12 @@
 
 #include "core/conn.h"
 
-/* The exchange stays with the tunnel to the end (for its log line); `idle`, `write`: ms. What conns have in `in` goes first. */
-void tunnel_join(struct exchange *ex, struct conn *client, struct conn *peer, uint64_t idle, uint64_t write);
+/*
+ * The exchange stays with the tunnel to the end (for its log line); `idle`, `write`: ms. What conns
+ * have in `in` goes first.
+ */
+void tunnel_join(
+    struct exchange *ex, struct conn *client, struct conn *peer, uint64_t idle, uint64_t write);
 /* Called by conn.c in place of the protocol. */
 void tunnel_ready(struct tunnel *t, struct conn *c);
 void tunnel_flushed(struct tunnel *t, struct conn *c);

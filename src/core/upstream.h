@@ -14,7 +14,8 @@ struct peer {
 	struct slice text;              /* as written */
 	uint32_t weight;                /* 1..1000 */
 	uint32_t max_fails;             /* 0: never counted */
-	uint64_t fail_timeout;          /* ms: fails are counted within, and it then rests so long */
+	/* ms: fails are counted within, and it then rests so long */
+	uint64_t fail_timeout;
 	bool backup, down;
 	uint32_t index;                 /* in its upstream */
 	uint32_t shared;                /* index of its shared object in snapshot.shared */
@@ -45,7 +46,10 @@ struct peer_shared {
 	_Atomic uint64_t taken, failed; /* counters */
 };
 
-/* What a worker keeps for an address: found by (protocol, address, PROXY line), so it outlives snapshots. It is never freed. */
+/*
+ * What a worker keeps for an address: found by (protocol, address, PROXY line), so it outlives
+ * snapshots. It is never freed.
+ */
 struct peer_run {
 	struct slice key;
 	struct conn *idle;              /* LIFO by conn->pool_next */
@@ -58,7 +62,8 @@ struct peer_run {
 struct peer_state {
 	struct peer_shared *shared;
 	int64_t current;                /* smooth weighted round robin */
-	bool trial;                     /* it was chosen though it rested: what comes of that decides */
+	/* it was chosen though it rested: what comes of that decides */
+	bool trial;
 };
 
 /* Beside one upstream of one snapshot; both by peer.index. */
@@ -67,7 +72,10 @@ struct upstream_run {
 	struct peer_state *states;
 };
 
-/* At a swap: finds or makes what runs beside the snapshot. Idle connections that it has no room for are closed. */
+/*
+ * At a swap: finds or makes what runs beside the snapshot. Idle connections that it has no room for
+ * are closed.
+ */
 void upstream_adopt(struct engine *e, struct snapshot *s);
 void upstream_disown(struct engine *e, struct snapshot *s);
 
@@ -78,19 +86,29 @@ struct peer_set {
 };
 
 /*
- * Whose turn it is among those up and not tried (backups when no other is left); NULL: none. A peer whose rest is over
- * gets one trial. When all rest and none was tried, the one that rests longest.
+ * Whose turn it is among those up and not tried (backups when no other is left); NULL: none. A peer
+ * whose rest is over gets one trial. When all rest and none was tried, the one that rests longest.
  */
-const struct peer *upstream_choose(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer_set *tried);
+const struct peer *upstream_choose(struct engine *e, const struct snapshot *s,
+    const struct upstream *u, const struct peer_set *tried);
 /* An idle connection of that peer, registered and open, or NULL. */
-struct conn *upstream_take(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
-/* The connection (its `peer` is set, nothing of an exchange is left) is clean and may be kept: else the caller closes it. */
+struct conn *upstream_take(
+    struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
+/*
+ * The connection (its `peer` is set, nothing of an exchange is left) is clean and may be kept: else
+ * the caller closes it.
+ */
 void upstream_give(struct conn *c);
 /* An idle connection closed by itself: out of the pool. Called by conn_close. */
 void upstream_forget(struct conn *c);
-/* What came of a choice: it answered; it did not connect, broke off or was silent. Neither, where it is not the peer's fault. */
-void upstream_worked(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
-void upstream_failed(struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
+/*
+ * What came of a choice: it answered; it did not connect, broke off or was silent. Neither, where
+ * it is not the peer's fault.
+ */
+void upstream_worked(
+    struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
+void upstream_failed(
+    struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
 
 extern const struct directive upstream_rows[];   /* fill a struct upstream_block */
 struct upstream_block {

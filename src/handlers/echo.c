@@ -35,7 +35,10 @@ echo_question(struct exchange *ex, const struct step *step)
 	return STEP_TAKE;
 }
 
-/* The head waits for the first of the body: a client that expects 100 has to be told to send it first. */
+/*
+ * The head waits for the first of the body: a client that expects 100 has to be told to send it
+ * first.
+ */
 static void
 echo_data(struct exchange *ex, const struct step *step, const struct part *part)
 {

@@ -134,7 +134,10 @@ request_question(struct exchange *ex, const struct step *step)
 	return STEP_TAKE;
 }
 
-/* The answer is on its way: a value too long for it is left out, which harms less than cutting it off. */
+/*
+ * The answer is on its way: a value too long for it is left out, which harms less than cutting it
+ * off.
+ */
 static void
 response_answer(struct exchange *ex, const struct step *step, struct part *part)
 {

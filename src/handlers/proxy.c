@@ -135,7 +135,8 @@ static struct conn *
 proxy_connect(struct exchange *ex, struct proxy_state *st)
 {
 	const struct upstream *u = st->upstream;
-	const struct protocol_ops *protocol = u->protocol != NULL ? u->protocol : ex->client->protocol;
+	const struct protocol_ops *protocol =
+	    u->protocol != NULL ? u->protocol : ex->client->protocol;
 	char header[PROXY_HEADER_WRITTEN];
 	struct builder b = builder_on(header, sizeof(header));
 
@@ -144,7 +145,8 @@ proxy_connect(struct exchange *ex, struct proxy_state *st)
 	else if (u->proxy_line == PROXY_LINE_V2)
 		proxy_header_write_v2(&b, ex->src, conn_local(ex->client));
 
-	struct conn *p = conn_open_peer(ex->engine, &st->peer->addr, protocol, ex, u->connect_timeout, builder_slice(&b));
+	struct conn *p = conn_open_peer(
+	    ex->engine, &st->peer->addr, protocol, ex, u->connect_timeout, builder_slice(&b));
 
 	/* One that says who its client is serves no other: it is not pooled. */
 	if (p != NULL && u->proxy_line == PROXY_LINE_OFF)
@@ -160,8 +162,8 @@ proxy_note_failure(struct exchange *ex, struct proxy_state *st, enum reason reas
 	/* That we are out of descriptors is no fault of the peer. */
 	if (reason != REASON_LIMIT)
 		upstream_failed(ex->engine, ex->snapshot, st->upstream, st->peer);
-	log_line(LOG_WARN, "upstream " SLICE_FORMAT ", peer " SLICE_FORMAT ": %s", SLICE_ARG(st->upstream->name),
-	    SLICE_ARG(st->peer->text), reason_texts[reason].text);
+	log_line(LOG_WARN, "upstream " SLICE_FORMAT ", peer " SLICE_FORMAT ": %s",
+	    SLICE_ARG(st->upstream->name), SLICE_ARG(st->peer->text), reason_texts[reason].text);
 }
 
 /* A pooled or a new connection to st->peer; false: it could not even be begun. */
@@ -170,7 +172,8 @@ proxy_reach(struct exchange *ex, const struct step *step)
 {
 	struct proxy_state *st = exchange_state(ex, step);
 	const struct upstream *u = st->upstream;
-	bool pools = u->proxy_line == PROXY_LINE_OFF && !st->fresh && !ex->talk && !ex->question.upgrade;
+	bool pools =
+	    u->proxy_line == PROXY_LINE_OFF && !st->fresh && !ex->talk && !ex->question.upgrade;
 	struct conn *p = pools ? upstream_take(ex->engine, ex->snapshot, u, st->peer) : NULL;
 
 	ex->attempts++;
@@ -196,12 +199,14 @@ proxy_try(struct exchange *ex, const struct step *step)
 	for (;;) {
 		st->peer = upstream_choose(ex->engine, ex->snapshot, st->upstream, &st->tried);
 		if (st->peer == NULL) {
-			exchange_abort(ex, st->reason != REASON_NONE ? (enum reason)st->reason : REASON_NO_PEER);
+			exchange_abort(ex,
+			    st->reason != REASON_NONE ? (enum reason)st->reason : REASON_NO_PEER);
 			return;
 		}
 		if (proxy_reach(ex, step))
 			return;
-		proxy_note_failure(ex, st, errno == EMFILE || errno == ENFILE ? REASON_LIMIT : REASON_PEER_REFUSED);
+		proxy_note_failure(ex, st,
+		    errno == EMFILE || errno == ENFILE ? REASON_LIMIT : REASON_PEER_REFUSED);
 		if (st->retries == 0) {
 			exchange_abort(ex, (enum reason)st->reason);
 			return;
@@ -263,7 +268,10 @@ proxy_data(struct exchange *ex, const struct step *step, const struct part *part
 	}
 }
 
-/* Whether the same question may be asked again elsewhere: the peer has not got it, or asking twice does no harm. */
+/*
+ * Whether the same question may be asked again elsewhere: the peer has not got it, or asking twice
+ * does no harm.
+ */
 static bool
 proxy_may_ask_again(const struct exchange *ex, const struct proxy_state *st, enum reason reason)
 {
@@ -280,12 +288,15 @@ static void
 proxy_peer_fail(struct exchange *ex, const struct step *step, enum reason reason)
 {
 	struct proxy_state *st = exchange_state(ex, step);
-	bool stale = st->open && st->pooled && (reason == REASON_PEER_CLOSED || reason == REASON_PEER_RESET);
+	bool stale =
+	    st->open && st->pooled && (reason == REASON_PEER_CLOSED || reason == REASON_PEER_RESET);
 	bool again = proxy_may_ask_again(ex, st, reason);
 
 	st->open = false;
 	if (stale && again) {
-		/* It closed just as it was reused: no failure of the peer, and none of the retries. */
+		/*
+		 * It closed just as it was reused: no failure of the peer, and none of the retries.
+		 */
 		st->fresh = true;
 		if (proxy_reach(ex, step))
 			return;
@@ -321,7 +332,8 @@ proxy_build_map(struct build *b, struct proxy_settings *s, const struct field_ma
 
 	s->of_result = arena_array(r->arena, map->result_count, sizeof(*s->of_result));
 	for (size_t i = 0; i < map->result_count; i++) {
-		s->of_result[i] = build_upstream(b, map->results[i].text, map->results[i].span, false);
+		s->of_result[i] =
+		    build_upstream(b, map->results[i].text, map->results[i].span, false);
 		good &= s->of_result[i] != NULL;
 	}
 	return good;
@@ -372,8 +384,8 @@ static const struct argument proxy_arguments[] = {
 };
 
 const struct directive handler_proxy_rows[] = {
-	{ .name = "proxy", .kind = DIRECTIVE_STEP, .arguments = proxy_arguments, .size = sizeof(struct proxy_settings),
-	  .ops = &handler_proxy,
-	  .help = "Passes the question to an upstream, an address, or the upstream that a map names; the answer comes back." },
+	{ .name = "proxy", .kind = DIRECTIVE_STEP, .arguments = proxy_arguments,
+	    .size = sizeof(struct proxy_settings), .ops = &handler_proxy,
+	    .help = "Passes the question to an upstream, an address, or the upstream that a map names." },
 	{ 0 }
 };

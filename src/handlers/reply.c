@@ -38,9 +38,11 @@ place_for(struct slice type)
 {
 	struct slice name = slice_trim(slice_first(type, slice_find(type, ';', 0)));
 
-	if (slice_equal_nocase(name, SLICE("application/json")) || ends_nocase(name, SLICE("+json")))
+	if (slice_equal_nocase(name, SLICE("application/json")) ||
+	    ends_nocase(name, SLICE("+json")))
 		return TEXT_JSON;
-	if (slice_equal_nocase(name, SLICE("text/html")) || ends_nocase(name, SLICE("/xml")) || ends_nocase(name, SLICE("+xml")))
+	if (slice_equal_nocase(name, SLICE("text/html")) || ends_nocase(name, SLICE("/xml")) ||
+	    ends_nocase(name, SLICE("+xml")))
 		return TEXT_HTML;
 	return TEXT_PLAIN;
 }

@@ -95,7 +95,10 @@ unlink_deadline(struct loop *l, struct deadline *d)
 	l->deadlines--;
 }
 
-/* The first tick at which it is over, never the one that runs; far ones stop half-way and are looked at then. */
+/*
+ * The first tick at which it is over, never the one that runs; far ones stop half-way and are
+ * looked at then.
+ */
 static uint64_t
 tick_for(const struct loop *l, uint64_t due)
 {
@@ -172,7 +175,10 @@ deadline_remove(struct loop *l, struct deadline *d)
 		unlink_deadline(l, d);
 }
 
-/* What runs may set, clear and remove any deadline: the slot is taken off first, and only its head is trusted. */
+/*
+ * What runs may set, clear and remove any deadline: the slot is taken off first, and only its head
+ * is trusted.
+ */
 static void
 sweep_slot(struct loop *l, struct deadline **slot, uint64_t now)
 {
@@ -265,7 +271,10 @@ loop_unqueue(struct loop *l, enum loop_stage stage, struct loop_task *t)
 		l->last[stage] = &(*l->last[stage])->next;
 }
 
-/* Those queued from here on run in the next pass: who always has more to do waits for the events of the others. */
+/*
+ * Those queued from here on run in the next pass: who always has more to do waits for the events of
+ * the others.
+ */
 static void
 run_ready(struct loop *l)
 {
@@ -279,7 +288,10 @@ run_ready(struct loop *l)
 	}
 }
 
-/* A stage may queue for an earlier one: that goes first, so that nothing is left that points into the scratch. */
+/*
+ * A stage may queue for an earlier one: that goes first, so that nothing is left that points into
+ * the scratch.
+ */
 void
 loop_finish(struct loop *l)
 {
@@ -331,7 +343,10 @@ loop_stop(struct loop *l)
 	l->stop = true;
 }
 
-/* Without EV_CLOSED a FIN behind the last bytes would be missed; only epoll has it together with ET. */
+/*
+ * Without EV_CLOSED a FIN behind the last bytes would be missed; only epoll has it together with
+ * ET.
+ */
 static struct event_base *
 new_base(void)
 {
@@ -340,9 +355,10 @@ new_base(void)
 
 	if (config == NULL)
 		return NULL;
-	if (event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_O1 | EV_FEATURE_EARLY_CLOSE) == 0 &&
+	if (event_config_require_features(
+		config, EV_FEATURE_ET | EV_FEATURE_O1 | EV_FEATURE_EARLY_CLOSE) == 0 &&
 	    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV |
-	    EVENT_BASE_FLAG_NO_CACHE_TIME) == 0)
+					      EVENT_BASE_FLAG_NO_CACHE_TIME) == 0)
 		base = event_base_new_with_config(config);
 	event_config_free(config);
 	return base;
@@ -395,7 +411,10 @@ loop_close(struct loop *l)
 void
 loop_forget(struct loop *l)
 {
-	/* The epoll set is shared with the parent until then: closing would delete from its registrations. */
+	/*
+	 * The epoll set is shared with the parent until then: closing would delete from its
+	 * registrations.
+	 */
 	if (event_reinit(l->base) != 0) {
 		l->base = NULL;
 		l->tick = NULL;

@@ -13,7 +13,8 @@ struct event_base;
 struct event;
 struct loop;
 
-enum loop_what { LOOP_READABLE = 1, LOOP_WRITABLE = 2, LOOP_CLOSED = 4 };   /* CLOSED: the other end sent FIN */
+/* CLOSED: the other end sent FIN */
+enum loop_what { LOOP_READABLE = 1, LOOP_WRITABLE = 2, LOOP_CLOSED = 4 };
 
 /* Part of its owner; run(event, what) is called from the pass. */
 struct loop_event {
@@ -31,7 +32,11 @@ struct loop_task {
 };
 
 enum loop_stage {
-	LOOP_READY,     /* bytes in hand, budget left: run until none is queued for this pass; queued while running = next pass, which then does not wait */
+	/*
+	 * bytes in hand, budget left: run until none is queued for this pass; queued while
+	 * running = next pass, which then does not wait
+	 */
+	LOOP_READY,
 	LOOP_SETTLE,    /* what must outlive the scratch is copied */
 	LOOP_FLUSH,     /* one write each; may queue READY (runs in the next pass) and REST */
 	LOOP_REST,      /* what was closed is given back */
@@ -39,10 +44,12 @@ enum loop_stage {
 };
 
 /*
- * A coarse deadline: a wheel of 100 ms slots. Setting one later than it stands is a store. Part of its owner.
+ * A coarse deadline: a wheel of 100 ms slots. Setting one later than it stands is a store. Part of
+ * its owner.
  */
 struct deadline {
-	struct deadline *next, **back;                /* in a slot of the wheel; back NULL: in none */
+	/* in a slot of the wheel; back NULL: in none */
+	struct deadline *next, **back;
 	uint64_t due;                                 /* ms of clock_ms(); 0: not set */
 	uint64_t tick;                                /* of the slot it is in */
 	void (*run)(struct deadline *);
@@ -54,11 +61,13 @@ struct loop {
 	struct event_base *base;
 	struct scratch scratch;
 	struct loop_task *first[LOOP_STAGES], **last[LOOP_STAGES];
-	struct loop_task *running;                    /* ready tasks of this pass that did not run yet */
+	/* ready tasks of this pass that did not run yet */
+	struct loop_task *running;
 	struct deadline *slots[LOOP_SLOTS];
 	uint64_t ticked;                              /* the tick that ran last */
 	size_t deadlines;                             /* in the wheel */
-	struct event *tick;                           /* of tick_fd, a timer armed while there are any */
+	/* of tick_fd, a timer armed while there are any */
+	struct event *tick;
 	int tick_fd;
 	bool ticking, stop;
 	bool awake;                                   /* the clock was read in this pass */
@@ -72,15 +81,22 @@ void loop_forget(struct loop *l);
 /* Turns until loop_stop. `each`, if not NULL, is called at the end of every pass. */
 void loop_run(struct loop *l, void (*each)(void *what), void *what);
 void loop_stop(struct loop *l);
-/* Runs what is queued to settle, to flush and to rest, and forgets the scratch: the end of a pass, or of an owner outside of one. */
+/*
+ * Runs what is queued to settle, to flush and to rest, and forgets the scratch: the end of a pass,
+ * or of an owner outside of one.
+ */
 void loop_finish(struct loop *l);
 
-/* LOOP_EDGE: READ|WRITE|CLOSED, edge-triggered, registered once. LOOP_LEVEL: READ only, level-triggered (listeners, pipes). */
+/*
+ * LOOP_EDGE: READ|WRITE|CLOSED, edge-triggered, registered once. LOOP_LEVEL: READ only, level-
+ * triggered (listeners, pipes).
+ */
 enum loop_trigger { LOOP_EDGE, LOOP_LEVEL };
 MUST_USE bool loop_watch(struct loop *l, struct loop_event *e, int fd, enum loop_trigger trigger,
     void (*run)(struct loop_event *, unsigned what));
 void loop_unwatch(struct loop_event *e);              /* before the descriptor is closed */
-MUST_USE bool loop_signal(struct loop *l, struct loop_event *e, int signal, void (*run)(struct loop_event *, unsigned what));
+MUST_USE bool loop_signal(struct loop *l, struct loop_event *e, int signal,
+    void (*run)(struct loop_event *, unsigned what));
 
 static inline void
 loop_queue(struct loop *l, enum loop_stage stage, struct loop_task *t)
@@ -92,12 +108,15 @@ loop_queue(struct loop *l, enum loop_stage stage, struct loop_task *t)
 	*l->last[stage] = t;
 	l->last[stage] = &t->next;
 }
-void loop_unqueue(struct loop *l, enum loop_stage stage, struct loop_task *t);   /* rare: walks the list */
+/* rare: walks the list */
+void loop_unqueue(struct loop *l, enum loop_stage stage, struct loop_task *t);
 
 void deadline_set_slow(struct loop *l, struct deadline *d, uint64_t due);
 /* Due in `ms` from the cached now. */
 void deadline_set(struct loop *l, struct deadline *d, uint64_t ms);
-void deadline_clear(struct deadline *d);              /* a store: it stays in its slot until that is swept */
-void deadline_remove(struct loop *l, struct deadline *d);   /* out of the wheel: before the owner's memory goes */
+/* a store: it stays in its slot until that is swept */
+void deadline_clear(struct deadline *d);
+/* out of the wheel: before the owner's memory goes */
+void deadline_remove(struct loop *l, struct deadline *d);
 
 #endif

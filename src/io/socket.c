@@ -293,7 +293,8 @@ collect(struct msghdr *packet, int all[static SOCKET_PASS_MAX])
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
 
-		size_t n = MIN_OF((c->cmsg_len - CMSG_LEN(0)) / sizeof(int), SOCKET_PASS_MAX - count);
+		size_t n =
+		    MIN_OF((c->cmsg_len - CMSG_LEN(0)) / sizeof(int), SOCKET_PASS_MAX - count);
 
 		memcpy(all + count, CMSG_DATA(c), n * sizeof(int));
 		count += n;

@@ -14,15 +14,22 @@ struct socket_options {
 	int backlog;                     /* 0: SOMAXCONN */
 	bool reuse_port;                 /* one of a group (TCP, UDP) */
 	bool v6_only;
-	unsigned mode;                   /* Unix: permission bits of the path; 0: as umask leaves them */
+	/* Unix: permission bits of the path; 0: as umask leaves them */
+	unsigned mode;
 	bool datagram;
 };
 
-/* A bound, listening socket, or -1 with errno. Unix: bound under a temporary name, then renamed over `a`'s path. */
+/*
+ * A bound, listening socket, or -1 with errno. Unix: bound under a temporary name, then renamed
+ * over `a`'s path.
+ */
 MUST_USE int socket_listen(const struct addr *a, const struct socket_options *options);
 /* -1 with errno; EAGAIN: none waits. TCP: no-delay is set. */
 MUST_USE int socket_accept(int listener, struct addr *from);
-/* Begins to connect: -1 with errno, or a descriptor; *pending: not connected yet (look at socket_error when writable). TCP: no-delay is set. */
+/*
+ * Begins to connect: -1 with errno, or a descriptor; *pending: not connected yet (look at
+ * socket_error when writable). TCP: no-delay is set.
+ */
 MUST_USE int socket_connect(const struct addr *to, bool *pending);
 int socket_error(int fd);                /* SO_ERROR: 0 = connected */
 bool socket_local(int fd, struct addr *a);
@@ -33,7 +40,10 @@ MUST_USE bool socket_pair(int pair[2]);
 enum { SOCKET_PASS_MAX = 16 };           /* descriptors in one message */
 /* One message with descriptors alongside; false with errno (EAGAIN: full). */
 MUST_USE bool socket_pass(int fd, const void *message, size_t n, const int *fds, size_t fd_count);
-/* Bytes received (0: the other end is gone), or -1 with errno. *fd_count: room before, received after. */
+/*
+ * Bytes received (0: the other end is gone), or -1 with errno. *fd_count: room before, received
+ * after.
+ */
 MUST_USE ssize_t socket_receive(int fd, void *message, size_t n, int *fds, size_t *fd_count);
 
 #endif

@@ -16,7 +16,10 @@ struct wire {                            /* part of a conn */
 	void *state;                     /* of the ops: an SSL; NULL when plain */
 };
 
-/* Results of read and write: bytes; 0 from read: end of stream; WIRE_AGAIN; WIRE_BROKEN (errno says how). */
+/*
+ * Results of read and write: bytes; 0 from read: end of stream; WIRE_AGAIN; WIRE_BROKEN (errno says
+ * how).
+ */
 enum { WIRE_AGAIN = -1, WIRE_BROKEN = -2 };
 
 struct wire_ops {
@@ -31,8 +34,9 @@ struct wire_ops {
 extern const struct wire_ops wire_plain;
 
 /*
- * A pipe between two plain wires. Fill moves up to `n` bytes from the descriptor into the pipe, drain out of it.
- * Results as read and write above. The process ignores SIGPIPE: splice cannot be told to.
+ * A pipe between two plain wires. Fill moves up to `n` bytes from the descriptor into the pipe,
+ * drain out of it. Results as read and write above. The process ignores SIGPIPE: splice cannot be
+ * told to.
  */
 struct wire_pipe {
 	int in, out;                     /* -1: not open */

@@ -9,7 +9,8 @@
 #include "core/engine.h"
 #include "core/proxy_header.h"
 
-enum { DRAIN_GRACE = 1000 };              /* ms in which a header may still come, when the worker leaves */
+/* ms in which a header may still come, when the worker leaves */
+enum { DRAIN_GRACE = 1000 };
 
 static void
 refuse(struct conn *c)

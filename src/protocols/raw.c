@@ -15,7 +15,10 @@ expect_more(struct conn *c)
 		conn_expect(c, c->exchange->settings->idle_timeout, REASON_IDLE_TIMEOUT);
 }
 
-/* Until the peer is there the client's bytes wait in the kernel, so that whoever is tried next gets them all. */
+/*
+ * Until the peer is there the client's bytes wait in the kernel, so that whoever is tried next gets
+ * them all.
+ */
 static void
 tcp_open(struct conn *c)
 {

@@ -62,7 +62,8 @@ binding_find(const struct binding_table *t, uint8_t transport, const struct addr
 }
 
 uint16_t
-binding_number(const struct binding_table *t, uint32_t *next, uint8_t transport, const struct addr *a)
+binding_number(
+    const struct binding_table *t, uint32_t *next, uint8_t transport, const struct addr *a)
 {
 	const struct bound *known = binding_find(t, transport, a);
 
@@ -80,7 +81,9 @@ is_wildcard(const struct addr *a)
 	    a->v4.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
-/* One of our own groups, on that port of all addresses or of this one, would answer for others too. */
+/*
+ * One of our own groups, on that port of all addresses or of this one, would answer for others too.
+ */
 static bool
 holds_port(const struct binding_table *t, const struct bundle_listener *l)
 {
@@ -103,7 +106,8 @@ port_is_free(const struct addr *a, bool datagram)
 
 	if (fd < 0)
 		return false;
-	bool is_free = (datagram || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0) &&
+	bool is_free =
+	    (datagram || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0) &&
 	    bind(fd, &a->any, a->n) == 0;
 	int error = errno;
 	close(fd);

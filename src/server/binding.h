@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The master's listening sockets. An address with its transport is a binding
- * and has a number for the master's life; behind it stands a group of sockets, one a worker
- * slot (SO_REUSEPORT), of a size that never changes: closing one of a group would reset what is queued on it.
+ * The master's listening sockets. An address with its transport is a binding and has a number for
+ * the master's life; behind it stands a group of sockets, one a worker slot (SO_REUSEPORT), of a
+ * size that never changes: closing one of a group would reset what is queued on it.
  */
 #ifndef MILLRACE_SERVER_BINDING_H
 #define MILLRACE_SERVER_BINDING_H
@@ -29,10 +29,13 @@ struct binding_table {
 void binding_init(struct binding_table *t, size_t group);
 /* Closes all. `owner`: and removes the files of Unix sockets (a child of the master does not). */
 void binding_close(struct binding_table *t, bool owner);
-const struct bound *binding_find(const struct binding_table *t, uint8_t transport, const struct addr *a);
+const struct bound *binding_find(
+    const struct binding_table *t, uint8_t transport, const struct addr *a);
 /* The number of an equal one, else *next, which moves on; BINDING_NONE: there are no more. */
-uint16_t binding_number(const struct binding_table *t, uint32_t *next, uint8_t transport, const struct addr *a);
+uint16_t binding_number(
+    const struct binding_table *t, uint32_t *next, uint8_t transport, const struct addr *a);
 /* Opens the group of one that is not there yet. False with errno: nothing was opened. */
-MUST_USE bool binding_open(struct binding_table *t, const struct bundle_listener *l, struct slice text);
+MUST_USE bool binding_open(
+    struct binding_table *t, const struct bundle_listener *l, struct slice text);
 
 #endif

@@ -64,9 +64,13 @@ report_no_protocol(struct build *b, const struct name *name)
 	struct builder known = builder_on(text, sizeof(text) - 1);
 
 	for (const struct protocol_ops *const *p = registry_protocols; *p != NULL; p++)
-		builder_printf(&known, "%s%s", p == registry_protocols ? "" : p[1] == NULL ? " and " : ", ", (*p)->name);
-	diag_error(b->diag, name->span, "there is no protocol \"%.*s\"; there are %.*s", SLICE_ARG(diag_word(name->text)),
-	    (int)known.n, known.at);
+		builder_printf(&known, "%s%s",
+		    p == registry_protocols ? ""
+		    : p[1] == NULL          ? " and "
+					    : ", ",
+		    (*p)->name);
+	diag_error(b->diag, name->span, "there is no protocol \"%.*s\"; there are %.*s",
+	    SLICE_ARG(diag_word(name->text)), (int)known.n, known.at);
 }
 
 const struct protocol_ops *
@@ -87,7 +91,8 @@ build_find_protocol(struct build *b, const struct name *name)
 	if (elsewhere != NULL)
 		schema_report_elsewhere(&b->reading, name->text, name->span, elsewhere);
 	else if (closest != NULL)
-		diag_error(b->diag, name->span, "there is no protocol \"%.*s\"; did you mean \"%s\"?",
+		diag_error(b->diag, name->span,
+		    "there is no protocol \"%.*s\"; did you mean \"%s\"?",
 		    SLICE_ARG(diag_word(name->text)), closest);
 	else
 		report_no_protocol(b, name);

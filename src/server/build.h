@@ -12,14 +12,23 @@
 #include "core/snapshot.h"
 
 struct build_input {
-	struct sources *files;          /* `directory` is set; the snapshot keeps pointing into their texts, so they live as long as it */
+	/*
+	 * `directory` is set; the snapshot keeps pointing into their texts, so they live as long
+	 * as it
+	 */
+	struct sources *files;
 	struct slice path;              /* file, or directory (its *.conf, in order) */
-	struct slice prefix;            /* -p: for pid and logs given as relative paths; empty: the configuration's directory */
-	const struct snapshot *previous;        /* what may be shared with it (patterns are, by themselves; nothing else yet); or NULL */
+	/* -p: for pid and logs given as relative paths; empty: the configuration's directory */
+	struct slice prefix;
+	/* what may be shared with it (patterns are, by themselves; nothing else yet); or NULL */
+	const struct snapshot *previous;
 	bool trace;                     /* keep origins, for -T */
 };
 
-/* NULL: errors were reported. The snapshot has one holder, the caller. Warnings may have been reported either way. */
+/*
+ * NULL: errors were reported. The snapshot has one holder, the caller. Warnings may have been
+ * reported either way.
+ */
 MUST_USE struct snapshot *build_snapshot(const struct build_input *in, struct diag *diag);
 /* The same, and then -T to a file. False: errors. */
 bool build_print_effective(const struct build_input *in, struct diag *diag, FILE *to);

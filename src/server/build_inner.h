@@ -37,7 +37,8 @@ struct server_block {
 	struct list name_lines;         /* … of struct server_name_line */
 	struct name protocol;
 	struct server_settings settings;
-	struct list steps, routes, errors;      /* … of what handlers want, struct route_line, struct error_line */
+	/* … of what handlers want, struct route_line, struct error_line */
+	struct list steps, routes, errors;
 };
 
 struct listen_line {
@@ -89,7 +90,8 @@ struct build {
 	struct reading reading;
 	const struct build_input *in;
 	struct diag *diag;
-	bool clean;                     /* the tables found no error: what is missing was not said, rather than said wrongly */
+	/* the tables found no error: what is missing was not said, rather than said wrongly */
+	bool clean;
 	struct snapshot *snapshot;
 	struct arena work;              /* the tree, and lists that the snapshot does not keep */
 	struct main_block main;
@@ -108,9 +110,11 @@ struct build {
 	const struct protocol_ops *protocol;
 	const struct settings *settings;
 	struct scope scope;             /* of a step */
-	bool failing;                   /* steps of an error block: how the answer failed is known */
+	/* steps of an error block: how the answer failed is known */
+	bool failing;
 	const struct step_list *inherited;      /* a route: of its server; else NULL */
-	const struct handler_ops **reset;       /* a route: handlers whose inherited steps are dropped */
+	/* a route: handlers whose inherited steps are dropped */
+	const struct handler_ops **reset;
 	size_t reset_count, reset_room;
 };
 

@@ -185,22 +185,26 @@ find_statement(const struct block *block, const char *word)
 
 /* Where a server says it; `otherwise` when it has it from elsewhere. */
 static struct span
-span_of_setting(const struct build *b, const struct server_build *sb, struct listener_word setting, struct span otherwise)
+span_of_setting(const struct build *b, const struct server_build *sb, struct listener_word setting,
+    struct span otherwise)
 {
 	const struct filled *servers = b->main.servers.items;
-	const struct statement *s = find_statement(servers[sb - b->servers].statement->block, setting.block);
+	const struct statement *s =
+	    find_statement(servers[sb - b->servers].statement->block, setting.block);
 
 	s = s != NULL ? find_statement(s->block, setting.word) : NULL;
 	return s != NULL ? s->span : otherwise;
 }
 
 static void
-report_setting(struct gather *g, const struct gathering *one, const struct server_build *sb, struct span at,
-    struct listener_word setting)
+report_setting(struct gather *g, const struct gathering *one, const struct server_build *sb,
+    struct span at, struct listener_word setting)
 {
-	diag_error(g->b->diag, span_of_setting(g->b, sb, setting, at), "%s { %s } of %.*s differs: an address has one",
-	    setting.block, setting.word, SLICE_ARG(one->listener.text));
-	diag_note(g->b->diag, span_of_setting(g->b, one->uses[0].server, setting, one->span), "the other is here");
+	diag_error(g->b->diag, span_of_setting(g->b, sb, setting, at),
+	    "%s { %s } of %.*s differs: an address has one", setting.block, setting.word,
+	    SLICE_ARG(one->listener.text));
+	diag_note(g->b->diag, span_of_setting(g->b, one->uses[0].server, setting, one->span),
+	    "the other is here");
 }
 
 static void
@@ -208,7 +212,8 @@ check_same(struct gather *g, const struct gathering *one, const struct server_bu
     const struct listen_line *line, struct span at)
 {
 	const struct listener *l = &one->listener;
-	struct listener_word setting = different_setting(&l->settings, &sb->block->settings.listener);
+	struct listener_word setting =
+	    different_setting(&l->settings, &sb->block->settings.listener);
 
 	if (l->protocol != sb->server->protocol)
 		report_differs(g, one, at, "the protocol");

@@ -211,7 +211,8 @@ path_is_sound(struct build *b, const struct value *v, struct slice path, enum ro
 	}
 	if (slice_find_slice(path, SLICE("/./")) < path.n ||
 	    slice_find_slice(path, SLICE("/../")) < path.n ||
-	    (kind != ROUTE_BYTES && (slice_ends(path, SLICE("/.")) || slice_ends(path, SLICE("/.."))))) {
+	    (kind != ROUTE_BYTES &&
+		(slice_ends(path, SLICE("/.")) || slice_ends(path, SLICE("/.."))))) {
 		diag_error(b->diag, v->span,
 		    "no path matches this: \"/./\" and \"/../\" are resolved before routes are tried");
 		return false;

@@ -108,7 +108,8 @@ put_source(struct writer *w, struct bundle_source *to, const struct source *s)
 	to->first_name = w->name_count;
 	to->name_count = s->name_count;
 	for (size_t i = 0; i < s->name_count; i++)
-		*ARENA_PUSH(&w->arena, w->names, w->name_count, w->name_room) = put_text(w, s->names[i]);
+		*ARENA_PUSH(&w->arena, w->names, w->name_count, w->name_room) =
+		    put_text(w, s->names[i]);
 }
 
 static void
@@ -258,9 +259,11 @@ addr_fits(const struct addr *a, uint8_t transport)
 
 	switch (a->any.sa_family) {
 	case AF_INET:
-		return a->n == sizeof(a->v4) && (transport == ENDPOINT_TCP || transport == ENDPOINT_UDP);
+		return a->n == sizeof(a->v4) &&
+		       (transport == ENDPOINT_TCP || transport == ENDPOINT_UDP);
 	case AF_INET6:
-		return a->n == sizeof(a->v6) && (transport == ENDPOINT_TCP || transport == ENDPOINT_UDP);
+		return a->n == sizeof(a->v6) &&
+		       (transport == ENDPOINT_TCP || transport == ENDPOINT_UDP);
 	case AF_UNIX:
 		return a->n > PATH && a->n <= sizeof(a->local) && transport == ENDPOINT_UNIX &&
 		    (a->local.sun_path[0] == '\0' ||
@@ -277,8 +280,9 @@ listeners_fit(const char *at)
 	const struct bundle_listener *all = (const void *)(at + h->listeners.at);
 
 	for (size_t i = 0; i < h->listeners.count; i++)
-		if (!addr_fits(&all[i].addr, all[i].transport) || !plain_text_fits(at, all[i].text) ||
-		    all[i].binding == BINDING_NONE || all[i].backlog < 0 || all[i].mode > 07777)
+		if (!addr_fits(&all[i].addr, all[i].transport) ||
+		    !plain_text_fits(at, all[i].text) || all[i].binding == BINDING_NONE ||
+		    all[i].backlog < 0 || all[i].mode > 07777)
 			return false;
 	return true;
 }
@@ -306,7 +310,8 @@ sources_fit(const char *at)
 
 		if ((s->kind != SOURCE_FILE && s->kind != SOURCE_GLOB) || !text_fits(at, s->name) ||
 		    !text_fits(at, s->shown) || !text_fits(at, s->text) ||
-		    s->first_name > h->names.count || s->name_count > h->names.count - s->first_name)
+		    s->first_name > h->names.count ||
+		    s->name_count > h->names.count - s->first_name)
 			return false;
 	}
 	return true;

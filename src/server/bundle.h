@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The bundle: one sealed memfd with everything a configuration was read from
- * (each file, glob and failure) and a manifest of fixed-size records, all that the master
- * wants to know of it. The master checks bounds and parses nothing; a worker builds its snapshot from it.
+ * The bundle: one sealed memfd with everything a configuration was read from (each file, glob and
+ * failure) and a manifest of fixed-size records, all that the master wants to know of it. The
+ * master checks bounds and parses nothing; a worker builds its snapshot from it.
  *
  * Layout: header, tables of records, one pool of texts with a NUL behind each.
  */
@@ -43,7 +43,8 @@ struct bundle_listener {
 
 struct bundle_shared {
 	struct shared_key key;
-	uint64_t offset;                /* where the master's table has it, or will when it follows this bundle */
+	/* where the master's table has it, or will when it follows this bundle */
+	uint64_t offset;
 };
 
 struct bundle_source {
@@ -67,8 +68,10 @@ struct bundle_header {
 	char magic[8];
 	uint32_t version, header_size;
 	uint64_t size;                  /* of all */
-	struct bundle_table listeners, logs, shared, sources, names, texts;     /* logs, names: struct bundle_text; texts: bytes */
-	struct bundle_text path, prefix, directory, shown_directory;            /* as build_snapshot wants them */
+	/* logs, names: struct bundle_text; texts: bytes */
+	struct bundle_table listeners, logs, shared, sources, names, texts;
+	/* as build_snapshot wants them */
+	struct bundle_text path, prefix, directory, shown_directory;
 	struct bundle_text pid_path, error_path;
 	struct bundle_identity identity;
 	uint64_t descriptors;           /* that a worker must be able to open */
@@ -102,13 +105,19 @@ struct bundle {
 
 #define BUNDLE_NONE ((struct bundle){ .fd = -1 })
 
-/* Maps it, takes the descriptor (closed when this fails). False: not sealed, or not a bundle: bundle_check. */
+/*
+ * Maps it, takes the descriptor (closed when this fails). False: not sealed, or not a bundle:
+ * bundle_check.
+ */
 MUST_USE bool bundle_open(struct bundle *b, int fd);
 void bundle_close(struct bundle *b);
 /* All that is counted, placed or enumerated in these bytes is in bounds; `at` is aligned to 8. */
 MUST_USE bool bundle_check(const void *at, size_t n);
 
-/* Of an open bundle. Texts have a NUL behind them; those of the header, of listeners and of logs have none inside. */
+/*
+ * Of an open bundle. Texts have a NUL behind them; those of the header, of listeners and of logs
+ * have none inside.
+ */
 struct slice bundle_text(const struct bundle *b, struct bundle_text text);
 const struct bundle_listener *bundle_listeners(const struct bundle *b);
 const struct bundle_shared *bundle_shared(const struct bundle *b);

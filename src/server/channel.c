@@ -89,7 +89,10 @@ is_full(int error)
 	return error == EAGAIN || error == ETOOMANYREFS;
 }
 
-/* False: not now. Whoever was told a part of what he needs is no use: any other error ends both sides. */
+/*
+ * False: not now. Whoever was told a part of what he needs is no use: any other error ends both
+ * sides.
+ */
 static bool
 pass(struct channel *c, const struct channel_message *m, const int *fds, size_t fd_count)
 {

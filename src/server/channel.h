@@ -13,9 +13,11 @@
 enum channel_kind {
 	/* To a worker. */
 	CHANNEL_BUNDLE = 1,     /* one descriptor; generation: what the next GO builds */
-	CHANNEL_LISTEN,         /* a descriptor each: accept for index[i] (a binding number), of slot `slot` */
+	/* a descriptor each: accept for index[i] (a binding number), of slot `slot` */
+	CHANNEL_LISTEN,
 	CHANNEL_UNLISTEN,       /* no more for index[i] of slot `slot`: it was lent */
-	CHANNEL_LOG,            /* a descriptor each: log index[i] of the bundle, or CHANNEL_ERROR_LOG */
+	/* a descriptor each: log index[i] of the bundle, or CHANNEL_ERROR_LOG */
+	CHANNEL_LOG,
 	CHANNEL_GO,             /* build what the bundle holds and serve it */
 	CHANNEL_DRAIN,
 	CHANNEL_STOP,
@@ -43,7 +45,8 @@ struct channel {
 	int fd;                         /* -1: closed */
 	struct channel_waiting *first, **last;
 	/* The descriptors are the receiver's, to keep or to close. It may close the channel. */
-	void (*receive)(struct channel *c, const struct channel_message *m, const int *fds, size_t fd_count);
+	void (*receive)(
+	    struct channel *c, const struct channel_message *m, const int *fds, size_t fd_count);
 	/* The other side is gone, or said what is no message: called once. */
 	void (*ended)(struct channel *c);
 };
@@ -55,8 +58,12 @@ void channel_close(struct channel *c);
 /* In a child that fork made, once the loop was forgotten. */
 void channel_forget(struct channel *c);
 /* The descriptors stay the caller's. On a closed channel: nothing. */
-void channel_send(struct channel *c, const struct channel_message *m, const int *fds, size_t fd_count);
-/* What waits because the kernel took no more: tried again by itself, but for limits that others lift. */
+void channel_send(
+    struct channel *c, const struct channel_message *m, const int *fds, size_t fd_count);
+/*
+ * What waits because the kernel took no more: tried again by itself, but for limits that others
+ * lift.
+ */
 void channel_retry(struct channel *c);
 void channel_say(struct channel *c, enum channel_kind kind, uint64_t generation);
 

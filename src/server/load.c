@@ -20,7 +20,8 @@
 #include "io/socket.h"
 #include "server/process.h"
 
-enum { DESCRIPTORS_RESERVE = 64 };       /* loop, channel, logs, the spare one, files that are open for a moment */
+/* loop, channel, logs, the spare one, files that are open for a moment */
+enum { DESCRIPTORS_RESERVE = 64 };
 
 static const char verdict_good[] = "good";
 
@@ -40,7 +41,8 @@ static struct slice
 absolute(struct arena *a, const char *path)
 {
 	char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
-	struct slice whole = slice_of(here == NULL ? arena_text(a, slice_of(path)) : arena_printf(a, "%s/%s", here, path));
+	struct slice whole = slice_of(
+	    here == NULL ? arena_text(a, slice_of(path)) : arena_printf(a, "%s/%s", here, path));
 
 	free(here);
 	return whole;
@@ -67,7 +69,8 @@ load_locate(struct sources *files, const char *config, const char *prefix, struc
 	in->path = absolute(files->arena, config);
 	in->prefix = prefix == NULL ? SLICE_EMPTY : absolute(files->arena, prefix);
 	files->directory = directory ? in->path : parent(in->path, SLICE("/"));
-	files->shown_directory = directory ? slice_of(config) : parent(slice_of(config), SLICE("."));
+	files->shown_directory =
+	    directory ? slice_of(config) : parent(slice_of(config), SLICE("."));
 }
 
 /* ------------------------------------------------------------------ who the workers are */
@@ -119,7 +122,8 @@ identify(struct bundle_identity *who, const struct snapshot *s, struct arena *a)
 
 	const struct passwd *u = s->user.n == 0 ? NULL : getpwnam(user);
 	if (s->user.n > 0 && (u == NULL || u->pw_uid != geteuid()))
-		fprintf(stderr, "server: warning: user \"%s\" is ignored: the start is not by root\n", user);
+		fprintf(stderr,
+		    "server: warning: user \"%s\" is ignored: the start is not by root\n", user);
 	return true;
 }
 
@@ -132,29 +136,36 @@ count_descriptors(struct bundle_contents *c, size_t group)
 	uint64_t allowed;
 
 	/* In the worst case one worker serves all sockets. */
-	c->descriptors = (uint64_t)s->connections_max + DESCRIPTORS_RESERVE + s->log_count + s->listener_count * group;
+	c->descriptors = (uint64_t)s->connections_max + DESCRIPTORS_RESERVE + s->log_count +
+			 s->listener_count * group;
 	if (process_raise_descriptors(c->descriptors, &allowed))
 		return true;
-	return process_refuse("%lld connections a worker need %llu descriptors, and the limit is %llu: raise it "
-	    "(ulimit -n, LimitNOFILE) or lower \"connections\"", (long long)s->connections_max,
-	    (unsigned long long)c->descriptors, (unsigned long long)allowed);
+	return process_refuse(
+	    "%lld connections a worker need %llu descriptors, and the limit is %llu: raise it "
+	    "(ulimit -n, LimitNOFILE) or lower \"connections\"",
+	    (long long)s->connections_max, (unsigned long long)c->descriptors,
+	    (unsigned long long)allowed);
 }
 
 static bool
-foretell(const struct load_input *in, const struct snapshot *s, uint16_t *bindings, uint64_t *offsets)
+foretell(
+    const struct load_input *in, const struct snapshot *s, uint16_t *bindings, uint64_t *offsets)
 {
 	uint32_t next = in->bindings->next;
 
 	for (size_t i = 0; i < s->listener_count; i++) {
 		const struct listener *l = &s->listeners[i];
 
-		bindings[i] = binding_number(in->bindings, &next, (uint8_t)bundle_transport(l), &l->addr);
+		bindings[i] =
+		    binding_number(in->bindings, &next, (uint8_t)bundle_transport(l), &l->addr);
 		if (bindings[i] == BINDING_NONE)
-			return process_refuse("more than %d listeners since the start", BINDINGS_MAX);
+			return process_refuse(
+			    "more than %d listeners since the start", BINDINGS_MAX);
 	}
 	for (size_t i = 0; i < s->shared_count; i++)
 		if (!shared_take(in->shared, &s->shared[i], &offsets[i]))
-			return process_refuse("shared memory is full: %zu of %zu bytes", in->shared->used, in->shared->size);
+			return process_refuse("shared memory is full: %zu of %zu bytes",
+			    in->shared->used, in->shared->size);
 	return true;
 }
 
@@ -174,7 +185,9 @@ bundle_of(const struct load_input *in, const struct build_input *build, const st
 		.workers = s->workers > 0 ? (uint32_t)s->workers : MIN_OF(load_cpus(), BUNDLE_WORKERS_MAX),
 	};
 
-	if (!identify(&c.identity, s, a) || !count_descriptors(&c, MAX_OF(in->bindings->group, (size_t)MAX_OF(load_cpus(), c.workers))) ||
+	if (!identify(&c.identity, s, a) ||
+	    !count_descriptors(
+		&c, MAX_OF(in->bindings->group, (size_t)MAX_OF(load_cpus(), c.workers))) ||
 	    !foretell(in, s, bindings, offsets))
 		return -1;
 	int fd = bundle_write(&c);
@@ -213,7 +226,9 @@ run_child(const struct load_input *in, int to)
 {
 	sigset_t none;
 
-	/* What the master does on a signal is not the child's; and it ends with who waits for it. */
+	/*
+	 * What the master does on a signal is not the child's; and it ends with who waits for it.
+	 */
 	for (int number = 1; number < NSIG; number++)
 		signal(number, number == SIGPIPE ? SIG_IGN : SIG_DFL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -268,7 +283,8 @@ load_end(struct load *l, struct bundle *b)
 
 	close(l->fd);
 	l->fd = -1;
-	if (n == (ssize_t)sizeof(verdict) && fd_count == 1 && memcmp(verdict, verdict_good, sizeof(verdict)) == 0)
+	if (n == (ssize_t)sizeof(verdict) && fd_count == 1 &&
+	    memcmp(verdict, verdict_good, sizeof(verdict)) == 0)
 		return bundle_open(b, fd);
 	if (fd_count == 1 && n > 0)
 		close(fd);
@@ -288,7 +304,8 @@ load_wait(struct load *l, struct bundle *b)
 	while (waitpid(l->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (WIFSIGNALED(status))
-		process_refuse("the check of the configuration was ended by signal %d", WTERMSIG(status));
+		process_refuse(
+		    "the check of the configuration was ended by signal %d", WTERMSIG(status));
 	else if (!good && status == 0)
 		process_refuse("the check of the configuration gave no usable result");
 	return good;

@@ -26,16 +26,20 @@ struct load {
 
 /* False with errno: no child. */
 MUST_USE bool load_begin(struct load *l, const struct load_input *in);
-/* Once fd is readable: takes the verdict and closes fd (the child is the caller's to reap). False: errors were said. */
+/*
+ * Once fd is readable: takes the verdict and closes fd (the child is the caller's to reap). False:
+ * errors were said.
+ */
 MUST_USE bool load_end(struct load *l, struct bundle *b);
 /* The same with waiting and reaping. */
 MUST_USE bool load_wait(struct load *l, struct bundle *b);
 
 /*
- * The set of files and the paths that build_snapshot wants, from those of the command line. In the arena of
- * `files`, which was initialised.
+ * The set of files and the paths that build_snapshot wants, from those of the command line. In the
+ * arena of `files`, which was initialised.
  */
-void load_locate(struct sources *files, const char *config, const char *prefix, struct build_input *in);
+void load_locate(
+    struct sources *files, const char *config, const char *prefix, struct build_input *in);
 /* CPUs that this process may run on. */
 unsigned load_cpus(void);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Signals and deaths only write down what has changed; settle(), at the end
- * of every pass, does what is then missing: forks a worker, lends a socket, ends. A forked worker leaves
- * through the same door, master_run, having given back all that was the master's.
+ * Signals and deaths only write down what has changed; settle(), at the end of every pass, does
+ * what is then missing: forks a worker, lends a socket, ends. A forked worker leaves through the
+ * same door, master_run, having given back all that was the master's.
  */
 #include "server/master.h"
 
@@ -59,7 +59,8 @@ struct master_signal {
 	int number;
 };
 
-static const int signals_watched[] = { SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGUSR2, SIGWINCH };
+static const int signals_watched[] = { SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGUSR2,
+	SIGWINCH };
 
 struct master {
 	const struct master_options *options;
@@ -74,17 +75,20 @@ struct master {
 	struct shared shared;
 	struct pid_file pid_file;
 	int error_fd;
-	int *log_fds;                   /* by index of the bundle; standard ones are not ours to close */
+	/* by index of the bundle; standard ones are not ours to close */
+	int *log_fds;
 	size_t log_count;
 
 	struct slot *slots;             /* one a worker */
 	size_t slot_count;
-	int *lent;                      /* by slot of the sockets: the worker that has them beside their own, or NOBODY */
+	/* by slot of the sockets: the worker that has them beside their own, or NOBODY */
+	int *lent;
 	struct deadline look, kill;
 	uint64_t looked, awake_since;   /* a master that was stopped itself saw no beats */
 
 	bool background;
-	int tell;                       /* background: says to who started us that we serve; or -1 */
+	/* background: says to who started us that we serve; or -1 */
+	int tell;
 	int wait_for;                   /* that one, waiting; or -1 */
 	bool is_worker;                 /* forked: on the way out to become one */
 	struct worker_start start;
@@ -142,7 +146,8 @@ open_log(struct slice path)
 
 	if (fd >= 0)
 		return fd;
-	return open(path.at, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+	return open(
+	    path.at, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
 }
 
 static void
@@ -172,7 +177,8 @@ open_logs(struct master *m)
 		int fd = open_log(bundle_log(&m->bundle, m->log_count));
 
 		if (fd < 0)
-			good = process_refuse("cannot open %s: %s", bundle_log(&m->bundle, m->log_count).at, strerror(errno));
+			good = process_refuse("cannot open %s: %s",
+			    bundle_log(&m->bundle, m->log_count).at, strerror(errno));
 		m->log_fds[m->log_count] = fd;
 	}
 	return good;
@@ -264,7 +270,8 @@ send_unix(struct master *m, struct slot *to)
 static void
 equip(struct master *m, struct slot *s)
 {
-	const struct channel_message bundle = { .kind = CHANNEL_BUNDLE, .generation = m->generation };
+	const struct channel_message bundle = { .kind = CHANNEL_BUNDLE,
+		.generation = m->generation };
 
 	channel_send(&s->channel, &bundle, &m->bundle.fd, 1);
 	send_logs(m, s);
@@ -290,7 +297,8 @@ on_report(struct channel *c, const struct channel_message *r, const int *fds, si
 		s->state = SLOT_LEAVING;
 		log_line(LOG_INFO, "worker %u (%d) drains", s->number + 1, (int)s->pid);
 	} else if (r->kind == CHANNEL_FAILED) {
-		log_line(LOG_ERROR, "worker %u (%d) cannot serve the configuration", s->number + 1, (int)s->pid);
+		log_line(LOG_ERROR, "worker %u (%d) cannot serve the configuration", s->number + 1,
+		    (int)s->pid);
 	}
 }
 
@@ -322,7 +330,10 @@ leave_as_worker(struct master *m, const struct slot *s, int channel)
 	loop_stop(&m->loop);
 }
 
-/* Later, and later each time: a machine short of memory is not helped by haste. A start that lacks something is none. */
+/*
+ * Later, and later each time: a machine short of memory is not helped by haste. A start that lacks
+ * something is none.
+ */
 static void
 put_off(struct master *m, struct slot *s)
 {
@@ -384,10 +395,11 @@ static void
 log_death(const struct slot *s, int status, bool wanted)
 {
 	if (WIFSIGNALED(status))
-		log_line(LOG_ALERT, "worker %u (%d) was ended by signal %d%s", s->number + 1, (int)s->pid,
-		    WTERMSIG(status), WCOREDUMP(status) ? ", core dumped" : "");
+		log_line(LOG_ALERT, "worker %u (%d) was ended by signal %d%s", s->number + 1,
+		    (int)s->pid, WTERMSIG(status), WCOREDUMP(status) ? ", core dumped" : "");
 	else if (!wanted || WEXITSTATUS(status) != 0)
-		log_line(LOG_ALERT, "worker %u (%d) ended with status %d", s->number + 1, (int)s->pid, WEXITSTATUS(status));
+		log_line(LOG_ALERT, "worker %u (%d) ended with status %d", s->number + 1,
+		    (int)s->pid, WEXITSTATUS(status));
 }
 
 static void
@@ -401,10 +413,13 @@ count_death(struct slot *s)
 		s->delay = 0;
 		s->alarmed = false;
 	}
-	if (s->deaths[CRASHES - 1] == 0 || now - s->deaths[CRASHES - 1] > CRASHES_WITHIN || s->alarmed)
+	if (s->deaths[CRASHES - 1] == 0 || now - s->deaths[CRASHES - 1] > CRASHES_WITHIN ||
+	    s->alarmed)
 		return;
 	s->alarmed = true;
-	log_line(LOG_ALERT, "worker %u ended %d times within %d seconds: the others serve, it is tried again ever later",
+	log_line(LOG_ALERT,
+	    "worker %u ended %d times within %d seconds: the others serve, it is tried again ever "
+	    "later",
 	    s->number + 1, CRASHES, CRASHES_WITHIN / 1000);
 }
 
@@ -462,7 +477,8 @@ is_lost(const struct master *m, const struct slot *s, uint64_t silent)
 
 	if (s->deaf_since != 0 && clock_ms() - s->deaf_since > STOP_GRACE)
 		return true;
-	return s->state == SLOT_STARTING ? clock_ms() - started > START_LIMIT : silent > KILLED_AFTER;
+	return s->state == SLOT_STARTING ? clock_ms() - started > START_LIMIT
+					 : silent > KILLED_AFTER;
 }
 
 static void
@@ -472,12 +488,15 @@ judge(const struct master *m, struct slot *s, bool others_beat)
 
 	channel_retry(&s->channel);
 	if (is_lost(m, s, silent)) {
-		log_line(LOG_ALERT, "worker %u (%d) does not answer, its last sign of life is %llu ms old: it is killed",
+		log_line(LOG_ALERT,
+		    "worker %u (%d) does not answer, its last sign of life is %llu ms old: it is "
+		    "killed",
 		    s->number + 1, (int)s->pid, (unsigned long long)silent);
 		kill(s->pid, SIGKILL);
 	} else if (s->state == SLOT_READY && !s->hung && silent > HUNG_AFTER && others_beat) {
 		s->hung = true;
-		log_line(LOG_WARN, "worker %u (%d) hangs: its sockets are lent", s->number + 1, (int)s->pid);
+		log_line(LOG_WARN, "worker %u (%d) hangs: its sockets are lent", s->number + 1,
+		    (int)s->pid);
 	} else if (s->hung && silent <= HUNG_AFTER) {
 		s->hung = false;
 		log_line(LOG_NOTICE, "worker %u (%d) is back", s->number + 1, (int)s->pid);
@@ -494,7 +513,8 @@ on_look(struct deadline *d)
 		m->awake_since = clock_ms();
 	m->looked = clock_ms();
 	for (size_t i = 0; i < m->slot_count; i++)
-		others_beat |= m->slots[i].state == SLOT_READY && silence(m, &m->slots[i]) <= HUNG_AFTER;
+		others_beat |=
+		    m->slots[i].state == SLOT_READY && silence(m, &m->slots[i]) <= HUNG_AFTER;
 	for (size_t i = 0; i < m->slot_count; i++)
 		if (m->slots[i].state != SLOT_EMPTY)
 			judge(m, &m->slots[i], others_beat);
@@ -593,7 +613,8 @@ begin_serving(struct master *m)
 		if (m->slots[i].state != SLOT_READY)
 			return;
 	m->phase = PHASE_SERVING;
-	log_line(LOG_NOTICE, "serving: %zu workers, %zu listeners", m->slot_count, m->bindings.count);
+	log_line(
+	    LOG_NOTICE, "serving: %zu workers, %zu listeners", m->slot_count, m->bindings.count);
 	if (m->tell < 0)
 		return;
 	if (write(m->tell, "", 1) != 1)
@@ -688,18 +709,24 @@ load(struct master *m)
 	struct load l;
 
 	if (!load_begin(&l, &in))
-		return process_refuse("no process to check the configuration with: %s", strerror(errno));
+		return process_refuse(
+		    "no process to check the configuration with: %s", strerror(errno));
 	if (!load_wait(&l, &m->bundle))
 		return false;
 	m->generation++;
 	m->background = m->options->background == MASTER_AS_CONFIGURED ? m->bundle.header->daemon :
 	    m->options->background == MASTER_BACKGROUND;
 	if (m->background && m->bundle.header->error_path.n == 0)
-		fputs("server: warning: in the background there is no stderr to log to; write: error_log PATH;\n", stderr);
+		fputs("server: warning: in the background there is no stderr to log to; write: "
+		      "error_log PATH;\n",
+		    stderr);
 	return true;
 }
 
-/* The child foretold where each object is: a master that comes to something else does not follow it. */
+/*
+ * The child foretold where each object is: a master that comes to something else does not follow
+ * it.
+ */
 static bool
 take_shared(struct master *m)
 {
@@ -709,7 +736,8 @@ take_shared(struct master *m)
 		uint64_t offset;
 
 		if (!shared_take(&m->shared, &all[i].key, &offset) || offset != all[i].offset)
-			return process_refuse("the configuration's shared memory is not where it should be");
+			return process_refuse(
+			    "the configuration's shared memory is not where it should be");
 	}
 	return true;
 }
@@ -723,7 +751,8 @@ take_pid_file(struct master *m)
 	if (path.n == 0 || pid_file_take(&m->pid_file, path.at, &holder))
 		return true;
 	if (errno == EWOULDBLOCK)
-		return process_refuse("another master (pid %d) is running: %s", (int)holder, path.at);
+		return process_refuse(
+		    "another master (pid %d) is running: %s", (int)holder, path.at);
 	return process_refuse("cannot write the pid file %s: %s", path.at, strerror(errno));
 }
 
@@ -740,7 +769,8 @@ bind_listeners(struct master *m)
 		const struct bound *known = binding_find(&m->bindings, l->transport, &l->addr);
 
 		if (known != NULL ? known->number != l->binding : l->binding < m->bindings.next)
-			good = process_refuse("the configuration's listeners are not numbered as they should be");
+			good = process_refuse(
+			    "the configuration's listeners are not numbered as they should be");
 		else if (known == NULL && !binding_open(&m->bindings, l, text))
 			good = process_refuse("cannot listen on %s: %s", text.at, strerror(errno));
 	}
@@ -755,7 +785,8 @@ open_slots(struct master *m)
 	m->slots = memory_zalloc(count * sizeof(*m->slots));
 	for (; m->slot_count < count; m->slot_count++) {
 		struct slot *s = &m->slots[m->slot_count];
-		struct shared_key key = { .kind = SHARED_WORKER, .size = sizeof(struct worker_shared) };
+		struct shared_key key = { .kind = SHARED_WORKER,
+			.size = sizeof(struct worker_shared) };
 		uint64_t offset;
 
 		snprintf(key.name, sizeof(key.name), "%zu", m->slot_count);
@@ -839,7 +870,8 @@ begin(struct master *m)
 	if (m->background && !go_to_background(m))
 		return false;
 	if (!pid_file_write(&m->pid_file, getpid()))
-		return process_refuse("cannot write the pid file %s: %s", m->pid_file.path, strerror(errno));
+		return process_refuse(
+		    "cannot write the pid file %s: %s", m->pid_file.path, strerror(errno));
 	signal(SIGPIPE, SIG_IGN);
 	process_name("server master");
 	log_name("master");
@@ -973,7 +1005,8 @@ configured_pid_path(const struct master_options *options)
 		diag_print(&diag, stderr);
 		process_refuse("the configuration does not say which master is meant");
 	} else if (s->pid_path.n == 0) {
-		process_refuse("the configuration has no \"pid\": there is no way to find the master");
+		process_refuse(
+		    "the configuration has no \"pid\": there is no way to find the master");
 	} else {
 		path = strndup(s->pid_path.at, s->pid_path.n);
 	}
@@ -1014,7 +1047,8 @@ master_send(const struct master_options *options, const char *word)
 		if (strcmp(word, "reload") == 0)
 			process_refuse("reload is not supported yet: quit and start again");
 		else
-			process_refuse("unknown signal \"%s\": stop, quit or reopen is meant", word);
+			process_refuse(
+			    "unknown signal \"%s\": stop, quit or reopen is meant", word);
 		return 1;
 	}
 	char *path = configured_pid_path(options);

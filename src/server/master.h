@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The master: binds, forks, watches. It parses nothing, reads from nobody but its
- * own workers (in messages of one size), and keeps every listening socket, so that no worker's end refuses a client.
+ * The master: binds, forks, watches. It parses nothing, reads from nobody but its own workers (in
+ * messages of one size), and keeps every listening socket, so that no worker's end refuses a
+ * client.
  */
 #ifndef MILLRACE_SERVER_MASTER_H
 #define MILLRACE_SERVER_MASTER_H
@@ -17,9 +18,15 @@ struct master_options {
 	char **argv;                    /* as main got it */
 };
 
-/* The start, and then to the end: the exit status (of the master, of each worker, of who started one in the background). */
+/*
+ * The start, and then to the end: the exit status (of the master, of each worker, of who started
+ * one in the background).
+ */
 int master_run(const struct master_options *options);
-/* -s: stop, quit, reopen or reload to the living master. The exit status; errors were said on stderr. */
+/*
+ * -s: stop, quit, reopen or reload to the living master. The exit status; errors were said on
+ * stderr.
+ */
 int master_send(const struct master_options *options, const char *word);
 
 #endif

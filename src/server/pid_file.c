@@ -26,8 +26,11 @@ read_number(int fd)
 	ssize_t n = pread(fd, text, sizeof(text), 0);
 	uint64_t number;
 
-	if (n <= 0 || !slice_to_u64(slice_first(slice_make(text, (size_t)n),
-	    slice_find(slice_make(text, (size_t)n), '\n', 0)), &number) || number == 0 || number > INT32_MAX)
+	if (n <= 0 ||
+	    !slice_to_u64(slice_first(slice_make(text, (size_t)n),
+			      slice_find(slice_make(text, (size_t)n), '\n', 0)),
+		&number) ||
+	    number == 0 || number > INT32_MAX)
 		return 0;
 	return (pid_t)number;
 }
@@ -60,7 +63,10 @@ is_still_there(int fd, const char *path)
 	    ours.st_ino == there.st_ino;
 }
 
-/* The one before us may remove its file between our open and our lock: then it is another file that counts. */
+/*
+ * The one before us may remove its file between our open and our lock: then it is another file that
+ * counts.
+ */
 bool
 pid_file_take(struct pid_file *p, const char *path, pid_t *holder)
 {

@@ -17,7 +17,10 @@ struct pid_file {
 
 #define PID_FILE_NONE ((struct pid_file){ .fd = -1 })
 
-/* Creates and locks it. False with errno; EWOULDBLOCK: another holds it, *holder is its pid (0: not known). */
+/*
+ * Creates and locks it. False with errno; EWOULDBLOCK: another holds it, *holder is its pid (0: not
+ * known).
+ */
 MUST_USE bool pid_file_take(struct pid_file *p, const char *path, pid_t *holder);
 MUST_USE bool pid_file_write(const struct pid_file *p, pid_t pid);
 /* `owner`: removes it. The lock goes with the last process that has the descriptor. */

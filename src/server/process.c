@@ -94,7 +94,8 @@ process_drop_rights(const struct bundle_identity *who, const char **what)
 	if (who->changes && !become(who, what))
 		return false;
 	*what = "prctl";
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
 }
 
 void

@@ -11,9 +11,15 @@
 
 /* `server: error: …` on stderr, before there is a log. Returns false. */
 PRINTF(1, 2) bool process_refuse(const char *format, ...);
-/* All that the hard limit allows, and that limit too where it is below `need` and may be raised. False: fewer than need; *allowed says how many. */
+/*
+ * All that the hard limit allows, and that limit too where it is below `need` and may be raised.
+ * False: fewer than need; *allowed says how many.
+ */
 MUST_USE bool process_raise_descriptors(uint64_t need, uint64_t *allowed);
-/* Gives up root's rights for good and the ways back to any; no core dumps, first to go when memory is short. False with errno: *what failed. */
+/*
+ * Gives up root's rights for good and the ways back to any; no core dumps, first to go when memory
+ * is short. False with errno: *what failed.
+ */
 MUST_USE bool process_drop_rights(const struct bundle_identity *who, const char **what);
 void process_name(const char *name);                  /* in ps; at most 15 bytes are seen */
 void process_stdio_to_null(void);

@@ -9,10 +9,12 @@
 #include "core/handler.h"
 #include "core/protocol.h"
 
-extern const struct protocol_ops *const registry_protocols[];      /* ended by NULL; the first is the default */
+/* ended by NULL; the first is the default */
+extern const struct protocol_ops *const registry_protocols[];
 const struct protocol_ops *registry_protocol(struct slice name);   /* or NULL */
 
-extern const struct table registry_main[];              /* what may stand at the top level; fills a struct main_block (build.h) */
+/* what may stand at the top level; fills a struct main_block (build.h) */
+extern const struct table registry_main[];
 extern const struct elsewhere registry_elsewhere[];     /* nginx's words and ours */
 
 #endif

@@ -158,7 +158,10 @@ const struct elsewhere registry_elsewhere[] = {
 	BUT("http-request", "write: request_header, deny, return or redirect"),
 	BUT("http-response", "write: response_header"),
 
-	/* words that mean another thing elsewhere, with their place: a block, or the directive whose option they are */
+	/*
+	 * words that mean another thing elsewhere, with their place: a block, or the directive
+	 * whose option they are
+	 */
 	NOT_YET("the top level protocol", "declaring protocols"),
 	BUT("timeout read", "the silence of a backend is bounded by: upstream NAME { timeout { header …; idle …; } }"),
 	BUT("timeout send", "write: timeout { write … }"),

@@ -15,7 +15,8 @@ struct shared_place {
 bool
 shared_open(struct shared *s, size_t size)
 {
-	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *at = mmap(
+	    NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	*s = (struct shared){ .at = NULL };
 	if (at == MAP_FAILED)
@@ -51,7 +52,8 @@ bool
 shared_take(struct shared *s, const struct shared_key *key, uint64_t *offset)
 {
 	struct shared_key plain = plain_key(key);
-	const struct shared_place *known = map_find(&s->by_key, slice_make((char *)&plain, sizeof(plain)));
+	const struct shared_place *known =
+	    map_find(&s->by_key, slice_make((char *)&plain, sizeof(plain)));
 	size_t need = ((size_t)plain.size + SHARED_ALIGN - 1) & ~(size_t)(SHARED_ALIGN - 1);
 
 	if (known != NULL) {

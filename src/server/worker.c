@@ -105,7 +105,7 @@ build(struct bundle *b, const struct snapshot *previous)
 	return s;
 }
 
-/* ------------------------------------------------------------------ what stands beside a snapshot */
+/* ------------------------------------------------------------- what stands beside a snapshot */
 
 static bool
 set_bindings(struct snapshot *s, const struct bundle *b)
@@ -133,7 +133,8 @@ set_shared(struct snapshot *s, const struct bundle *b, const struct shared *regi
 	s->shared_at = memory_zalloc((s->shared_count + 1) * sizeof(*s->shared_at));
 	for (size_t i = 0; i < s->shared_count; i++) {
 		s->shared_at[i] = shared_at(region, all[i].offset, s->shared[i].size);
-		if (s->shared_at[i] == NULL || memcmp(&all[i].key, &s->shared[i], sizeof(all[i].key)) != 0)
+		if (s->shared_at[i] == NULL ||
+		    memcmp(&all[i].key, &s->shared[i], sizeof(all[i].key)) != 0)
 			return false;
 	}
 	return true;
@@ -286,7 +287,9 @@ prepare(struct worker *w, struct snapshot *s, const struct bundle *b)
 static void
 go(struct worker *w)
 {
-	/* The snapshot keeps a mapping of its own: the records here are wanted after it was built. */
+	/*
+	 * The snapshot keeps a mapping of its own: the records here are wanted after it was built.
+	 */
 	struct bundle kept = BUNDLE_NONE;
 	struct snapshot *s = NULL;
 
@@ -509,7 +512,8 @@ worker_run(const struct worker_start *start)
 		.shared = start->shared,
 		.error_fd = start->error_fd,
 	};
-	int keep[] = { MIN_OF(start->channel, start->error_fd), MAX_OF(start->channel, start->error_fd) };
+	int keep[] = { MIN_OF(start->channel, start->error_fd),
+		MAX_OF(start->channel, start->error_fd) };
 	char name[32];
 
 	process_close_others(keep, ARRAY_COUNT(keep));

@@ -25,7 +25,10 @@ struct worker_start {
 	uint64_t descriptors;
 };
 
-/* Serves to the end: the exit status. All signals are blocked when it is called. Other descriptors than those above are closed. */
+/*
+ * Serves to the end: the exit status. All signals are blocked when it is called. Other descriptors
+ * than those above are closed.
+ */
 int worker_run(const struct worker_start *start);
 
 #endif

@@ -325,39 +325,43 @@ def ask(address, what, n, size=0):
                     whole = len(head) + 4 + int(re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)[1])
 
 
-def calls(begin, directory, exercise, lengths=(200, 1200)):
-    """
-    System calls per turn, by name: those of a long run less those of a short one. begin(prefix) starts the
-    server, exercise(program, n) has n turns with it.
-    """
-    counts = []
-    for n in lengths:
-        out = os.path.join(directory, "strace.%d" % n)
-        program = begin((find("strace"), "-f", "-c", "-o", out))
-        try:
-            exercise(program, n)
-        finally:
-            program.stop()
-        with open(out) as f:
-            rows = [line.split() for line in f]
-        counts.append({w[-1]: int(w[3]) for w in rows if len(w) >= 5 and w[3].isdigit() and w[-1] != "total"})
-        if not counts[-1]:
-            raise Failure("strace counted nothing")
-    turns = lengths[1] - lengths[0]
-    return {k: (v - counts[0].get(k, 0)) / turns for k, v in counts[1].items() if abs(v - counts[0].get(k, 0)) / turns >= 0.005}
+def calls_of(begin, directory, exercise):
+    """System calls of one run, by name. begin(prefix) starts the server, exercise(program) has it do something."""
+    out = os.path.join(directory, "strace")
+    program = begin((find("strace"), "-f", "-c", "-o", out))
+    try:
+        exercise(program)
+    finally:
+        said = program.stop()
+    with open(out) as f:
+        rows = [line.split() for line in f]
+    found = {w[-1]: int(w[3]) for w in rows if len(w) >= 5 and w[3].isdigit() and w[-1] != "total"}
+    if not found:
+        raise Failure("strace counted nothing: " + said[-1000:])
+    return found
 
 
-def instructions(begin, exercise, lengths=(500, 3500)):
-    """User-mode instructions per turn: those of a long run less those of a short one."""
-    totals = []
-    for n in lengths:
-        program = begin((find("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null", "--trace-children=yes"))
-        try:
-            exercise(program, n)
-        finally:
-            said = program.stop()
-        collected = re.findall(r"Collected : (\d+)", said)
-        if not collected:
-            raise Failure("callgrind counted nothing: " + said[-1000:])
-        totals.append(sum(int(m) for m in collected))
-    return (totals[1] - totals[0]) / (lengths[1] - lengths[0])
+def instructions_of(begin, exercise):
+    """User-mode instructions of one run."""
+    program = begin((find("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null", "--trace-children=yes"))
+    try:
+        exercise(program)
+    finally:
+        said = program.stop()
+    collected = re.findall(r"Collected : (\d+)", said)
+    if not collected:
+        raise Failure("callgrind counted nothing: " + said[-1000:])
+    return sum(int(m) for m in collected)
+
+
+def calls(begin, directory, exercise, few=200, many=1200):
+    """System calls per turn, by name: those of a long run less those of a short one; exercise(program, turns)."""
+    short, long = (calls_of(begin, directory, lambda program: exercise(program, n)) for n in (few, many))
+    found = {k: (v - short.get(k, 0)) / (many - few) for k, v in long.items()}
+    return {k: v for k, v in found.items() if abs(v) >= 0.005}
+
+
+def instructions(begin, exercise, few=500, many=3500):
+    """User-mode instructions per turn, likewise."""
+    short, long = (instructions_of(begin, lambda program: exercise(program, n)) for n in (few, many))
+    return (long - short) / (many - few)

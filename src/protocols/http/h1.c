@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * HTTP/1, both roles (RFC 9112). Bytes become heads and bodies by h1_parse.c's
- * pure functions; heads become bytes as runs of what came, with what was removed left out
- * and what was added behind. One exchange at a time on a connection: pipelined questions wait their turn.
+ * HTTP/1, both roles (RFC 9112). Bytes become heads and bodies by h1_parse.c's pure functions;
+ * heads become bytes as runs of what came, with what was removed left out and what was added
+ * behind. One exchange at a time on a connection: pipelined questions wait their turn.
  */
 #include "base/clock.h"
 #include "core/engine.h"
@@ -23,9 +23,11 @@ enum h1_phase {
 };
 
 enum {
-	H1_DROP_MAX = 64 * 1024,        /* bytes of an unwanted body that are read to keep the connection */
+	/* bytes of an unwanted body that are read to keep the connection */
+	H1_DROP_MAX = 64 * 1024,
 	H1_INTERIM_MAX = 8,             /* interim answers in front of one */
-	H1_DRAIN_GRACE = 1000,          /* ms in which a kept connection may still ask, when the worker leaves */
+	/* ms in which a kept connection may still ask, when the worker leaves */
+	H1_DRAIN_GRACE = 1000,
 };
 
 /* What this keeps in a connection. */
@@ -45,7 +47,9 @@ struct h1 {
 
 _Static_assert(sizeof(struct h1) <= CONN_STATE, "h1 keeps too much");
 
-static const struct h1_limits h1_peer_limits = { .uri = 8192, .field = 32768, .head = 65536, .count = 200 };
+static const struct h1_limits h1_peer_limits = {
+	.uri = 8192, .field = 32768, .head = 65536, .count = 200
+};
 
 /* ------------------------------------------------------------------ reading a body */
 
@@ -79,9 +83,12 @@ h1_has_body(const struct message *m)
 	return m->body != BODY_NONE && !(m->body == BODY_LENGTH && m->length == 0);
 }
 
-/* ------------------------------------------------------------------ the client's side: questions */
+/* -------------------------------------------------------------- the client's side: questions */
 
-/* It cannot be read on: answer, say goodbye, and let the answer arrive although the client may still be sending. */
+/*
+ * It cannot be read on: answer, say goodbye, and let the answer arrive although the client may
+ * still be sending.
+ */
 static void
 h1_refuse(struct conn *c, struct exchange *ex, enum reason why)
 {
@@ -110,7 +117,8 @@ h1_continue(struct conn *c)
 static void
 h1_distrust(struct message *m)
 {
-	static const uint64_t claims = UINT64_C(1) << KNOWN_FORWARDED | UINT64_C(1) << KNOWN_X_FORWARDED_FOR |
+	static const uint64_t claims =
+	    UINT64_C(1) << KNOWN_FORWARDED | UINT64_C(1) << KNOWN_X_FORWARDED_FOR |
 	    UINT64_C(1) << KNOWN_X_FORWARDED_HOST | UINT64_C(1) << KNOWN_X_FORWARDED_PORT |
 	    UINT64_C(1) << KNOWN_X_FORWARDED_PROTO | UINT64_C(1) << KNOWN_EXPECT;
 
@@ -155,7 +163,8 @@ h1_read_question(struct conn *c, struct slice in)
 	}
 
 	const struct listener_settings *s = &l->settings;
-	struct h1_limits limits = { s->uri_max, s->field_max, s->head_max, (size_t)s->field_count_max };
+	struct h1_limits limits = { s->uri_max, s->field_max, s->head_max,
+		(size_t)s->field_count_max };
 
 	if (h->looked != 0 && !h1_head_again(in, h->looked, &limits))
 		return 0;
@@ -237,7 +246,8 @@ h1_read_question_body(struct conn *c, struct slice in)
 static bool
 h1_switches(const struct exchange *ex)
 {
-	return ex->question.upgrade && ex->answer.upgrade && h1_upgrade_agrees(&ex->question, &ex->answer);
+	return ex->question.upgrade && ex->answer.upgrade &&
+	       h1_upgrade_agrees(&ex->question, &ex->answer);
 }
 
 static void
@@ -287,7 +297,8 @@ h1_read_answer(struct conn *c, struct slice in)
 		return 0;
 	}
 	h->looked = 0;
-	if (n < 0 || (ex->answer.status == 101 && !h1_switches(ex)) || h->interim == H1_INTERIM_MAX) {
+	if (n < 0 || (ex->answer.status == 101 && !h1_switches(ex)) ||
+	    h->interim == H1_INTERIM_MAX) {
 		exchange_peer_failed(ex, REASON_PEER_BAD_MESSAGE);
 		return in.n;
 	}
@@ -334,7 +345,8 @@ h1_read_some(struct conn *c, struct slice in)
 	bool client = c->side == SIDE_CLIENT;
 
 	if (!client && c->exchange == NULL) {
-		conn_close(c);          /* a peer that speaks unasked is not to be trusted with the next question */
+		/* a peer that speaks unasked is not to be trusted with the next question */
+		conn_close(c);
 		return in.n;
 	}
 	switch ((enum h1_phase)h->phase) {
@@ -356,7 +368,8 @@ h1_read(struct conn *c, struct slice in)
 {
 	size_t taken = 0, n = 1;
 
-	while (taken < in.n && n != 0 && c->hold == 0 && c->state == CONN_OPEN && c->tunnel == NULL) {
+	while (
+	    taken < in.n && n != 0 && c->hold == 0 && c->state == CONN_OPEN && c->tunnel == NULL) {
 		n = h1_read_some(c, slice_after(in, taken));
 		taken += n;
 	}
@@ -450,9 +463,11 @@ h1_frame_answer(struct exchange *ex, struct h1 *h)
 	h->out = m->body;
 	if (m->body == BODY_CHUNKED || m->body == BODY_TO_CLOSE)
 		h->out = ex->question.minor >= 1 ? BODY_CHUNKED : BODY_TO_CLOSE;
-	if (ex->question.method == METHOD_HEAD || m->status < 200 || m->status == 204 || m->status == 304)
+	if (ex->question.method == METHOD_HEAD || m->status < 200 || m->status == 204 ||
+	    m->status == 304)
 		h->out = BODY_NONE;
-	if (ex->close_client || ex->engine->draining || h->out == BODY_TO_CLOSE || ex->client->idle_timeout == 0)
+	if (ex->close_client || ex->engine->draining || h->out == BODY_TO_CLOSE ||
+	    ex->client->idle_timeout == 0)
 		h->keep = false;
 	/* It was not told to go on, and may send the body or not: nobody knows what follows. */
 	if (h->expects && !ex->question_done)
@@ -470,8 +485,8 @@ h1_put_framing(struct builder *b, const struct exchange *ex, const struct h1 *h)
 	}
 	if (h->out == BODY_CHUNKED) {
 		BUILDER_LITERAL(b, "Transfer-Encoding: chunked\r\n");
-	} else if (m->body == BODY_LENGTH && (m->known >> KNOWN_CONTENT_LENGTH & 1) == 0 && m->status != 204 &&
-	    m->status != 304) {
+	} else if (m->body == BODY_LENGTH && (m->known >> KNOWN_CONTENT_LENGTH & 1) == 0 &&
+		   m->status != 204 && m->status != 304) {
 		BUILDER_LITERAL(b, "Content-Length: ");
 		builder_number(b, m->length);
 		BUILDER_LITERAL(b, "\r\n");
@@ -564,7 +579,8 @@ h1_send_question_head(struct exchange *ex, struct conn *c)
 	const struct message *m = &ex->question;
 	struct slice host = SLICE_EMPTY, method = message_piece(m, m->method_text);
 	bool named = message_find(m, KNOWN_HOST, known_names[KNOWN_HOST], 0, &host);
-	size_t room = h1_fields_room(m) + method.n + m->forward.n + 2 * host.n + ex->upstream_name.n + 512;
+	size_t room =
+	    h1_fields_room(m) + method.n + m->forward.n + 2 * host.n + ex->upstream_name.n + 512;
 	struct builder b = builder_on(scratch_alloc(&c->engine->loop.scratch, room), room);
 
 	h->out = m->body;
@@ -620,7 +636,7 @@ h1_send(struct exchange *ex, struct conn *c, const struct part *part)
 		h->asked = true;
 }
 
-/* ------------------------------------------------------------------ what else happens to a connection */
+/* ------------------------------------------------------------ what else happens to a connection */
 
 static void
 h1_open(struct conn *c)
@@ -640,7 +656,8 @@ h1_fail(struct exchange *ex, struct conn *c, enum reason reason)
 
 	if (status == 0)
 		return false;
-	if (reason == REASON_BODY_TIMEOUT || reason == REASON_HEAD_TIMEOUT || reason == REASON_BODY_TOO_LARGE)
+	if (reason == REASON_BODY_TIMEOUT || reason == REASON_HEAD_TIMEOUT ||
+	    reason == REASON_BODY_TOO_LARGE)
 		c->linger = ex->close_client = true;
 
 	struct builder b = builder_on(scratch_alloc(&c->engine->loop.scratch, 64), 64);
@@ -678,8 +695,8 @@ static void
 h1_peer_done(struct conn *c)
 {
 	struct h1 *h = conn_state(c);
-	bool keep = h->keep && h->clean && h->asked && c->peer != NULL && !c->ended && c->broken == 0 &&
-	    !c->engine->draining;
+	bool keep = h->keep && h->clean && h->asked && c->peer != NULL && !c->ended &&
+		    c->broken == 0 && !c->engine->draining;
 
 	if (!keep) {
 		conn_close(c);
@@ -695,7 +712,8 @@ h1_client_done(struct conn *c)
 	struct h1 *h = conn_state(c);
 
 	if (c->close_wanted) {
-		h->phase = H1_OVER;     /* the answer was cut: what still comes of the question is nobody's */
+		/* the answer was cut: what still comes of the question is nobody's */
+		h->phase = H1_OVER;
 		return;
 	}
 	if (h->phase == H1_BODY && (!h->keep || h->expects || h->left > H1_DROP_MAX)) {

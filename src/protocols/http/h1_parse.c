@@ -619,7 +619,8 @@ names_websocket(const struct head *h)
 	struct slice value;
 
 	return h->m->minor == 1 && h->connection_upgrade &&
-	    only_value(h->m, KNOWN_UPGRADE, &value) && slice_equal_nocase(value, SLICE("websocket"));
+	       only_value(h->m, KNOWN_UPGRADE, &value) &&
+	       slice_equal_nocase(value, SLICE("websocket"));
 }
 
 /* RFC 6455 4.2.1. Any other Upgrade is not heard. */

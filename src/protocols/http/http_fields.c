@@ -94,7 +94,8 @@ form_decoded(struct exchange *ex, struct slice s)
 }
 
 static bool
-get_query_pair(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
+get_query_pair(
+    struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
 {
 	struct slice rest = ex->question.query, name, value;
 
@@ -120,7 +121,8 @@ get_header(struct exchange *ex, const struct field_ref *ref, size_t nth, struct 
 }
 
 static bool
-get_response_header(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
+get_response_header(
+    struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
 {
 	return message_find(&ex->answer, ref->known, ref->name, nth, &out->text);
 }
@@ -133,7 +135,8 @@ prepare_header(struct reading *r, const struct scope *scope, struct field_ref *r
 			continue;
 		struct slice word = diag_word(ref->name);
 
-		diag_error(r->diag, at, "\"" SLICE_FORMAT "\" cannot be the name of a header", SLICE_ARG(word));
+		diag_error(r->diag, at, "\"" SLICE_FORMAT "\" cannot be the name of a header",
+		    SLICE_ARG(word));
 		return false;
 	}
 	ref->known = known_find(ref->name);

@@ -39,7 +39,8 @@ status_phrase(unsigned status)
 {
 	struct slice line = status_line(status);
 
-	return line.n != 0 ? slice_make(line.at + PHRASE_AT, line.n - PHRASE_AT - LINE_END) : SLICE_EMPTY;
+	return line.n != 0 ? slice_make(line.at + PHRASE_AT, line.n - PHRASE_AT - LINE_END)
+			   : SLICE_EMPTY;
 }
 
 void

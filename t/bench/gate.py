@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+What a turn costs exactly, on one kept connection: system calls (strace) and user-mode instructions (valgrind), for a
+fixed answer, a proxied one and a TCP round trip. gate.txt says what they may cost; a change that makes the road
+dearer fails here, one that makes it cheaper is told to lower the figure.
+
+Absolute counts are comparable only where compiler, options and libraries are alike: instructions are held against
+gate.txt for the builds that it names, and only printed for others. A sanitizer, no optimisation, or a
+missing tool: skipped (77).
+"""
+import contextlib
+import os
+import platform
+import re
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+import measure
+from measure import Failure, Millrace, Place
+
+SERVER = os.path.abspath(os.environ.get("SERVER", "build/server"))
+FIGURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gate.txt")
+TURNS = {"calls": (100, 600), "instructions": (200, 1200)}
+PING = "p" * 200
+ROWS = {"fixed": (0, measure.question(), 0), "proxied": (1, measure.question(), 0), "tcp": (2, PING, len(PING))}
+BODY = b"x" * 119 + b"\n"
+ANSWER = (b"HTTP/1.1 200 OK\r\nServer: backend\r\nDate: Sun, 22 Nov 2026 00:00:00 GMT\r\nContent-Type: text/plain\r\n"
+          b"Content-Length: %d\r\n\r\n" % len(BODY)) + BODY
+
+
+def skip(why):
+    print("gate: skipped: " + why)
+    sys.exit(77)
+
+
+class Backend(threading.Thread):
+    """Answers every head, or gives back what came; one connection after another or at once, on a port of its own."""
+
+    def __init__(self, echo):
+        super().__init__(daemon=True)
+        self.echo = echo
+        self.door = socket.create_server(("127.0.0.1", 0))
+        self.port = self.door.getsockname()[1]
+        self.start()
+
+    def run(self):
+        seen = {}
+        while True:
+            for s in select.select([self.door, *seen], [], [])[0]:
+                if s is self.door:
+                    s = s.accept()[0]
+                    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    seen[s] = b""
+                    continue
+                with contextlib.suppress(OSError):
+                    got = s.recv(65536)
+                    if got:
+                        *heads, seen[s] = (seen[s] + got).split(b"\r\n\r\n") if not self.echo else (b"",)
+                        s.sendall(got if self.echo else ANSWER * len(heads))
+                        continue
+                del seen[s]
+                s.close()
+
+
+def server(place, http, echo, prefix):
+    """One server for all rows, so that a run starts one; its port is the first of three that follow each other."""
+    def body(port):
+        return """upstream app { server 127.0.0.1:%d; pool { idle 4; } }
+            server { listen 127.0.0.1:%d; return 200 "%s"; }
+            server { listen 127.0.0.1:%d; proxy app; }
+            server { listen 127.0.0.1:%d; protocol tcp; proxy 127.0.0.1:%d; }""" % (
+                http.port, port, measure.TEXT, ports[port][0], ports[port][1], echo.port)
+    ports = Ports()
+    program = measure.start(Millrace, place, body, prefix=prefix)
+    program.ports = (program.address, *ports[program.address])
+    return program
+
+
+class Ports(dict):
+    """The other two ports of a server, by its first."""
+
+    def __missing__(self, port):
+        self[port] = (measure.free_port(), measure.free_port())
+        return self[port]
+
+
+def build():
+    """What `server -V` says of how it was made."""
+    said = subprocess.run([SERVER, "-V"], capture_output=True, text=True, timeout=30).stdout
+    if "-fsanitize" in said:
+        skip("a build with a sanitizer")
+    levels = re.findall(r"(?<!\S)-O(\S*)", said)
+    if not levels or levels[-1] in ("0", "g"):
+        skip("a build without optimisation")
+    return {"machine": platform.machine(), "compiler": "gcc" if re.search(r"^(\S*-)?gcc\b", said, re.M) else "other",
+            "level": levels[-1], "libevent": ".".join((re.findall(r"libevent (\d+)\.(\d+)", said) or [("?",)])[0])}
+
+
+def figures():
+    """gate.txt: the builds that instructions are held against, the margin, and the counts by (kind, row)."""
+    alike, margin, most = [], 0, {}
+    with open(FIGURES) as f:
+        for words in (line.split("#")[0].split() for line in f):
+            if not words:
+                continue
+            if words[0] == "build":
+                alike.append(dict(w.split("=") for w in words[1:]))
+            elif words[0] == "margin":
+                margin = float(words[1].rstrip("%")) / 100
+            else:
+                most[words[0], words[1]] = float(words[2])
+    return alike, margin, most
+
+
+def run(kind, begin, directory):
+    """Counts of each row: a run in which one row has more turns than in the run before it."""
+    few, many = TURNS[kind]
+    count = {"calls": calls, "instructions": instructions}[kind]
+    totals = []
+    for longer in (None, *ROWS):
+        def exercise(program):
+            for row, (n, what, size) in ROWS.items():
+                measure.ask(program.ports[n], what, many if row == longer else few, size)
+        totals.append(count(begin, directory, exercise))
+    return {row: (total - totals[0]) / (many - few) for row, total in zip(ROWS, totals[1:])}
+
+
+def calls(begin, directory, exercise):
+    return sum(measure.calls_of(begin, directory, exercise).values())
+
+
+def instructions(begin, directory, exercise):
+    return measure.instructions_of(begin, exercise)
+
+
+def judge(kind, found, most, margin, held):
+    """Whether no row costs more than it may; says each."""
+    good = True
+    for row, figure in found.items():
+        bar = most[kind, row]
+        room = bar * margin if kind == "instructions" else 0.05     # a wakeup by the clock now and then
+        verdict = "ok"
+        if not held:
+            verdict = "not compared: another build than gate.txt names"
+        elif figure > bar + room:
+            verdict, good = "DEARER than %g" % bar + (" by %.1f %%" % (100 * (figure / bar - 1))), False
+        elif figure < bar - room:
+            verdict = "cheaper: gate.txt can say less"
+        print("%-12s %-8s %10.2f of %g: %s" % (kind, row, figure, bar, verdict), flush=True)
+    return good
+
+
+def main():
+    for tool in ("strace", "valgrind"):
+        if not measure.find(tool):
+            skip("%s is missing; as root: apt-get install -y %s" % (tool, tool))
+    made = build()
+    alike, margin, most = figures()
+    held = any(all(made.get(k) == v for k, v in a.items()) for a in alike)
+    print("gate: %s" % " ".join("%s=%s" % m for m in made.items()))
+    http, echo = Backend(False), Backend(True)
+    good = True
+    with tempfile.TemporaryDirectory(prefix="millrace-gate-") as directory:
+        os.chmod(directory, 0o755)
+        place = Place(directory, SERVER)
+        for kind in TURNS:
+            try:
+                found = run(kind, lambda prefix: server(place, http, echo, prefix), directory)
+            except Failure as e:
+                if kind == "calls" and "ptrace" in str(e).lower():
+                    skip("strace may not trace here")
+                raise
+            good &= judge(kind, found, most, margin, held or kind == "calls")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
