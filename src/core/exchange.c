@@ -679,6 +679,12 @@ exchange_peer_opened(struct exchange *ex)
 	exchange_leave(ex);
 }
 
+bool
+exchange_is_untouched(const struct exchange *ex)
+{
+	return ex->peer != NULL && ex->peer->sent == ex->peer_sent;
+}
+
 void
 exchange_peer_failed(struct exchange *ex, enum reason reason)
 {
@@ -689,6 +695,7 @@ exchange_peer_failed(struct exchange *ex, enum reason reason)
 	if (ex->ending || step == NULL || step->ops->peer_fail == NULL) {
 		exchange_abort(ex, reason);
 	} else {
+		ex->untouched = exchange_is_untouched(ex);
 		exchange_drop_peer(ex, false);
 		step->ops->peer_fail(ex, step, reason);
 	}

@@ -43,6 +43,7 @@ struct exchange {
 	bool talk;
 	bool error_run;                 /* error steps ran or run: not twice */
 	bool held;                      /* a step holds it */
+	bool untouched;                 /* the peer that failed got no byte of the question */
 	bool tunnelled;                 /* it left the road */
 	bool ending;                    /* exchange_end was asked for */
 	uint8_t busy;                   /* calls of it that run: it ends behind the last */
@@ -69,6 +70,7 @@ struct exchange {
 	uint64_t peer_us, head_us;
 	/* body bytes of the question, bytes queued of the answer (head included) */
 	uint64_t received, sent;
+	uint64_t peer_sent;             /* bytes written to the peer's connection before */
 	uint64_t queued_before;         /* bytes queued on the client when it began */
 	uint16_t status;                /* what the client got; 0: nothing */
 	uint16_t attempts;              /* peers tried */
@@ -120,6 +122,8 @@ void exchange_congestion(struct exchange *ex, struct conn *c, bool congested);
 
 /* ------------------------------------------------------------------ for handlers */
 
+/* The peer has not got a byte of the question yet: it may still be asked of another, whatever it is. */
+bool exchange_is_untouched(const struct exchange *ex);
 /* Question parts to the peer's protocol. HEAD is ex->question. */
 void exchange_send(struct exchange *ex, const struct part *part);
 /*

@@ -54,6 +54,13 @@ proxy_is_idempotent(const struct exchange *ex)
 	}
 }
 
+/* Asking once more would do no harm, or nobody would notice. */
+static bool
+proxy_may_repeat(const struct exchange *ex)
+{
+	return proxy_is_idempotent(ex) || exchange_is_untouched(ex);
+}
+
 static void
 proxy_drop_kept(struct exchange *ex, struct proxy_state *st)
 {
@@ -105,10 +112,6 @@ proxy_send_question(struct exchange *ex, struct proxy_state *st)
 	if (body && (st->kept_n != 0 || st->kept_last))
 		exchange_send(ex, &(struct part){
 		    .kind = PART_DATA, .last = st->kept_last, .data = slice_make(st->kept, st->kept_n) });
-	if (!proxy_is_idempotent(ex)) {
-		st->lost = st->lost || st->kept_n != 0;
-		proxy_drop_kept(ex, st);
-	}
 }
 
 static void
@@ -185,6 +188,7 @@ proxy_reach(struct exchange *ex, const struct step *step)
 	if (p == NULL)
 		return false;
 	ex->peer = p;
+	ex->peer_sent = p->sent;
 	p->exchange = ex;
 	if (st->pooled)
 		exchange_peer_opened(ex);
@@ -252,7 +256,7 @@ proxy_data(struct exchange *ex, const struct step *step, const struct part *part
 	if (ex->answer_state == ANSWER_NONE && !st->lost) {
 		bool fits = st->kept_n + part->data.n <= PROXY_KEEP_MAX;
 
-		if (!st->open || (fits && proxy_is_idempotent(ex))) {
+		if (!st->open || (fits && proxy_may_repeat(ex))) {
 			proxy_keep(ex, st, part);
 		} else {
 			st->lost = true;
@@ -281,7 +285,7 @@ proxy_may_ask_again(const struct exchange *ex, const struct proxy_state *st, enu
 		return true;
 	if (reason != REASON_PEER_CLOSED && reason != REASON_PEER_RESET)
 		return false;
-	return proxy_is_idempotent(ex) && !st->lost;
+	return (proxy_is_idempotent(ex) || ex->untouched) && !st->lost;
 }
 
 static void

@@ -217,7 +217,7 @@ static const struct directive main_rows[] = {
 	    .otherwise = "auto", .help = "How many processes serve; auto is one a CPU." },
 	{ "connections", DIRECTIVE_SETTING, .arguments = connections_arguments,
 	    .offset = offsetof(struct main_block, connections_max), .otherwise = "8192",
-	    .help = "How many clients a worker serves at once; more of them wait to be accepted." },
+	    .help = "How many connections a worker has at once, to clients and peers; more clients wait to be accepted." },
 	{ "daemon", DIRECTIVE_SETTING, .arguments = flag_arguments,
 	    .offset = offsetof(struct main_block, daemon),
 	    .otherwise = "off",

@@ -120,7 +120,7 @@ class Bench:
         return to
 
     def rows(self):
-        row, descriptors = functools.partial(Row), resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200
+        row, descriptors = functools.partial(Row), (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 600) * 9 // 10
         timed, held = self.timed, self.held
         many, pairs = min(MANY, descriptors), min(MANY, descriptors // 2)
         slow = min(pairs, memory_available() // (1 << 20))
@@ -184,7 +184,7 @@ class Bench:
 
     def start(self, row, which, peer, prefix=()):
         pinned = self.cpu if row.workers == 1 else None
-        place = Place(self.d, self.server, connections=max(2000, row.count + 100), workers=row.workers, log=row.log,
+        place = Place(self.d, self.server, clients=max(1000, row.count), workers=row.workers, log=row.log,
                       large="16384" in (row.backend or ()))
         arguments = [peer if a == "peer" else a for a in row.what[1:]]
         return measure.start(which, place, getattr(which, row.what[0])(place, *arguments), pinned if not prefix else None, prefix)

@@ -19,7 +19,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
-enum { CHUNK = 256 * 1024, EVENTS = 256, SMALL_BUFFER = 4096, PATIENCE = 20000 };
+enum { CHUNK = 256 * 1024, EVENTS = 256, SMALL_BUFFER = 4096, PATIENCE = 20000, LONG = 100 };
 
 struct client {
 	int fd;
@@ -317,7 +317,9 @@ main(int argc, char **argv)
 	bool holds = strcmp(what, "hold") == 0;
 	it.question = holds ? argv[4] : argc > 5 ? argv[5] : "";
 	it.question_size = strlen(it.question);
-	it.end = now() + (uint64_t)(holds ? 0 : atof(argv[4]) * 1e9);
+	double seconds = holds ? LONG : atof(argv[4]);
+	it.end = now() + (uint64_t)(seconds * 1e9);
+	alarm((unsigned)seconds + PATIENCE / 1000);
 	if (strcmp(what, "turns") == 0 && argc == 8) {
 		it.answer_size = strtoul(argv[6], NULL, 10);
 		turns(strtoul(argv[7], NULL, 10));

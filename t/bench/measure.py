@@ -7,6 +7,7 @@ the loopback; what is written goes into a directory of its own.
 import contextlib
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -127,11 +128,15 @@ class Program:
 
 
 class Place:
-    """Where configurations, sockets and logs go, and how many connections a server is to take."""
+    """Where configurations, sockets and logs go, and how many clients a server is to take."""
 
-    def __init__(self, directory, server, connections=2000, workers=1, log=False, large=False):
-        self.d, self.server, self.connections = directory, server, connections
+    def __init__(self, directory, server, clients=1000, workers=1, log=False, large=False):
+        self.d, self.server, self.clients = directory, server, clients
         self.workers, self.log, self.large = workers, log, large
+
+    def connections(self, body):
+        """Those of peers count too; and millrace lets nobody in beyond 95 % of what it may have."""
+        return (self.clients * (2 if "proxy" in body else 1) + 32) * 20 // 19
 
     def write(self, name, text):
         path = os.path.join(self.d, name)
@@ -176,7 +181,7 @@ class Millrace:
         log = 'access_log "%s/millrace.log" combined;' % place.d if place.log else ""
         return """workers %d; connections %d; error_log "%s/millrace.error" error;
             defaults { timeout { header %ds; keepalive %ds; write %ds; } %s }
-            %s""" % (place.workers, place.connections, place.d, LONG, LONG, LONG, log, body)
+            %s""" % (place.workers, place.connections(body), place.d, LONG, LONG, LONG, log, body)
 
     @staticmethod
     def fixed(place):
@@ -224,7 +229,7 @@ class Nginx:
                 send_timeout %ds; server_tokens off; default_type text/plain; %s }""" % (log, temporary, LONG, LONG, LONG, body)
         return """%s daemon off; master_process %s; worker_processes %d; pid %s/nginx.pid; error_log %s/nginx.error crit;
             events { worker_connections %d; } %s""" % (
-                load, "off" if cls.single else "on", place.workers, place.d, place.d, place.connections * 2 + 64, body)
+                load, "off" if cls.single else "on", place.workers, place.d, place.d, place.connections(body), body)
 
     @staticmethod
     def fixed(place):
@@ -269,8 +274,8 @@ class Haproxy:
     def frame(place, body):
         tcp = body.startswith("#tcp")
         log = " log stdout format raw local0\n" if place.log else ""
-        return "global\n maxconn %d\n nbthread %d\n%sdefaults\n mode %s\n timeout connect 5s\n%s%s%s" % (
-            place.connections, place.workers, log, "tcp" if tcp else "http",
+        return "global\n no strict-limits\n maxconn %d\n ulimit-n %d\n nbthread %d\n%sdefaults\n mode %s\n timeout connect 5s\n%s%s%s" % (
+            place.clients + 64, resource.getrlimit(resource.RLIMIT_NOFILE)[0], place.workers, log, "tcp" if tcp else "http",
             "".join(" timeout %s %ds\n" % (w, LONG) for w in ("client", "server", "http-request", "http-keep-alive")),
             " log global\n option httplog\n" if place.log else "", body if tcp else " http-reuse always\n" + body)
 

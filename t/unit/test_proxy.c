@@ -203,9 +203,37 @@ stale(const char *question, bool again)
 	road_close(&road);
 }
 
+/* It closes in the very pass that brings the question: nothing was written, so anything may be asked again. */
+static void
+stale_untouched(const char *question)
+{
+	road_open(&road, "upstream app { server unix:@/a; retry 0; } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end old = pooled(&road, at), client = road_client(&road), new;
+
+	end_say(&client, question);
+	end_close(&old);
+	road_turn(&road);
+	new = road_accept(at);
+	assert_true(new.fd >= 0);
+	end_read(&new);
+	assert_true(slice_starts(end_got(&new), slice_first(slice_of(question), 6)));
+	assert_true(end_has(&new, "body") == (strstr(question, "body") != NULL));
+	answer(&new, OK);
+	end_expect(&client, FINE);
+	end_close(&client);
+	end_close(&new);
+	road_close(&road);
+}
+
 static void
 stale_connections(void **state)
 {
+	stale_untouched(GET);
+	stale_untouched("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+	stale_untouched("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n");
+
 	stale(GET, true);
 	stale("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody", true);
 	stale("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody", false);
