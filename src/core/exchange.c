@@ -44,8 +44,8 @@ exchange_begin(struct conn *client)
 	ex->started_us = clock_us();
 	ex->queued_before = client->sent + conn_waiting(client);
 	ex->snapshot = snapshot_hold(e->snapshot);
-	message_init(&ex->question);
-	message_init(&ex->answer);
+	ex->question.edits_end = &ex->question.edits;
+	ex->answer.edits_end = &ex->answer.edits;
 	client->exchange = ex;
 	e->exchange_count++;
 	e->pins++;

@@ -235,11 +235,22 @@ normalise(struct message *m, struct arena *a)
 	return true;
 }
 
+static bool
+has_slashes(struct slice path)
+{
+	const char *end = path.at + path.n, *slash = path.at;
+
+	while ((slash = memchr(slash, '/', (size_t)(end - slash))) != NULL && ++slash < end)
+		if (*slash == '/')
+			return true;
+	return false;
+}
+
 /* So that //admin does not pass by what is said of /admin, which most peers take it for. */
 static void
 merge_slashes(struct message *m, struct arena *a)
 {
-	if (likely(slice_find_slice(m->path, SLICE("//")) == m->path.n))
+	if (likely(!has_slashes(m->path)))
 		return;
 
 	struct builder merged = builder_on(arena_alloc(a, m->path.n), m->path.n);
