@@ -111,20 +111,19 @@ class Program:
         return last
 
     def stop(self):
-        """Ends it; what it said on stderr."""
+        """Ends it; what it said on stderr. Asked again each second: nginx under valgrind may miss a signal."""
         pid = self.process.pid
         if self.prefix and "strace" in self.prefix[0] and len(self.tree()) > 1:
             pid = self.tree()[1]
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGTERM)
-        try:
-            said = self.process.communicate(timeout=30)[1]
-        except subprocess.TimeoutExpired:
-            for pid in reversed(self.tree()):
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            said = self.process.communicate()[1]
-        return said.decode("utf-8", "replace")
+        for _ in range(20):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.communicate(timeout=1)[1].decode("utf-8", "replace")
+        for pid in reversed(self.tree()):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        return self.process.communicate()[1].decode("utf-8", "replace")
 
 
 class Place:

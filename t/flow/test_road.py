@@ -613,8 +613,10 @@ class Chaos(flow.Case):
         with s.client("port2" if tunnelled else "port", receive_buffer=r.choice((None, None, 4096))) as c:
             c.socket.settimeout(4 * flow.SLOW)
 
+            broken = []
+
             def send():
-                with contextlib.suppress(OSError):
+                try:
                     left = raw
                     while left:
                         n = r.choice((1, 50, 1000, 65536, len(left), len(left)))
@@ -624,6 +626,8 @@ class Chaos(flow.Case):
                             time.sleep(r.random() * 0.02)
                     if end < 0.3:
                         c.shut()
+                except OSError as e:
+                    broken.append(e)
 
             t = threading.Thread(target=send, daemon=True)
             t.start()
@@ -639,6 +643,11 @@ class Chaos(flow.Case):
                         self.wrong.append("%s: to the end, and not said" % target)
                     if b"POISON" in a.body and not tunnelled:
                         self.wrong.append("%s was poisoned" % target)
+                    if a.how == "close":
+                        # One who still sends is told of the reset there, and then reads what looks like an orderly end.
+                        t.join(flow.TIME)
+                        if broken:
+                            break
                     if not tunnelled:
                         self.check(target, method, body, a)
                     if a.status != 200 or (a["Connection"] or "").lower() == "close":
