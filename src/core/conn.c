@@ -371,6 +371,7 @@ static void
 conn_feed(struct conn *c, struct slice in)
 {
 	size_t taken = 0, n;
+	int pieces = 0;
 
 	c->in_read = true;
 	do {
@@ -380,14 +381,18 @@ conn_feed(struct conn *c, struct slice in)
 		taken += n;
 		if (c->protocol != protocol && c->state == CONN_OPEN)
 			n = 1;          /* switched: the next one has not looked yet */
-	} while (
-	    n != 0 && taken < in.n && c->hold == 0 && c->state == CONN_OPEN && c->tunnel == NULL);
+	} while (n != 0 && taken < in.n && c->hold == 0 && c->state == CONN_OPEN &&
+	    c->tunnel == NULL && ++pieces < CONN_PIECES_READ);
 	c->in_read = false;
 	if (c->state == CONN_CLOSED)
 		return;
 	if (c->state == CONN_LINGERING)
 		taken = in.n;
 	conn_keep(c, slice_after(in, taken));
+	/* Others have their turn before all that one has sent at once is answered. */
+	c->paused = pieces == CONN_PIECES_READ;
+	if (c->paused)
+		loop_queue(&c->engine->loop, LOOP_READY, &c->ready);
 	if (c->tunnel != NULL)
 		tunnel_ready(c->tunnel, c);
 }
@@ -488,7 +493,7 @@ conn_read(struct conn *c)
 	size_t budget = CONN_BUDGET;
 
 	while (c->readable && conn_may_read(c)) {
-		if (budget == 0) {
+		if (budget == 0 || c->paused) {
 			loop_queue(&c->engine->loop, LOOP_READY, &c->ready);
 			return;
 		}
@@ -563,9 +568,11 @@ conn_turn(struct conn *c)
 		tunnel_ready(c->tunnel, c);
 		return;
 	}
+	c->paused = false;
 	if (c->in_n != 0 && c->hold == 0 && c->state == CONN_OPEN && !c->in_read) {
 		conn_feed(c, slice_make(c->in + c->in_at, c->in_n));
-		if (c->state == CONN_OPEN && c->ended && c->hold == 0 && c->exchange == NULL)
+		if (c->state == CONN_OPEN && c->ended && c->hold == 0 && c->exchange == NULL &&
+		    !c->paused)
 			c->protocol->finish(c, c->in_n);
 	}
 	conn_read(c);

@@ -22,7 +22,12 @@ struct peer_run;
 struct tunnel;
 
 enum side { SIDE_CLIENT, SIDE_PEER };
-enum { CONN_STATE = 64, CONN_BUDGET = 256 * 1024, CONN_SMALL = 4096 };
+enum {
+	CONN_STATE = 64,                /* bytes that a protocol may keep */
+	CONN_BUDGET = 256 * 1024,       /* bytes read in one turn */
+	CONN_PIECES_READ = 64,          /* messages, or pieces of one, taken in one turn */
+	CONN_SMALL = 4096
+};
 
 enum conn_state {
 	CONN_CONNECTING,        /* peer only */
@@ -77,6 +82,7 @@ struct conn {
 	bool close_wanted;              /* close (linger) when all is written */
 	bool congested;                 /* bytes wait that the socket did not take */
 	bool in_read;
+	bool paused;                    /* it had its turn: what is in hand waits for the next */
 	int broken;                     /* errno of a write: told when the pass flushes; 0: fine */
 	bool used;                      /* peer: carried an exchange before */
 	/* its end waits for the other's: what was sent must arrive */

@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import ctypes
 import fcntl
-import functools
 import os
 import resource
 import shutil
@@ -36,6 +35,11 @@ QUIET, RATE = 100, 20                       # clients beside the one that floods
 MANY = 10000
 SLOW_BODY = 1 << 20
 PING = "p" * 200
+
+# What millrace may cost: of nginx, or in all. By unit, or by row and unit.
+OF_NGINX = {"us CPU": 1.0, "ms CPU/GiB": 1.0, "instructions": 0.7, ("ping", "instructions"): 0.95}
+IN_ALL = {("idle", "bytes"): 1024, "bytes": 4096, "times": 2, "calls": 3.1,
+          **{(row, "calls"): 6.2 for row in ("tcp-120", "tcp-16k", "unix-120", "unix-16k", "ping")}}
 
 
 # ---------------------------------------------------------------- where it runs
@@ -86,10 +90,7 @@ def memory_available():
 # ---------------------------------------------------------------- rows
 
 class Row:
-    """
-    One line of the table. what: which part of a configuration, and its argument ("peer": the address of the
-    row's backend); bar: the most that issue or design allow, as (unit, factor of nginx) or (unit, figure).
-    """
+    """What is measured, and how: what is which part of a configuration, and its argument ("peer": the backend's address)."""
 
     def __init__(self, name, about, run, what, backend=None, connections=64, ask=None, size=0, workers=1, log=False, local=False,
                  count=0, answered=False, exact=True):
@@ -120,30 +121,30 @@ class Bench:
         return to
 
     def rows(self):
-        row, descriptors = functools.partial(Row), (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 600) * 9 // 10
+        descriptors = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 600) * 9 // 10
         timed, held = self.timed, self.held
         many, pairs = min(MANY, descriptors), min(MANY, descriptors // 2)
         slow = min(pairs, memory_available() // (1 << 20))
         return [
-            row("fixed-64", "fixed answer, 64 connections", timed, ("fixed",)),
-            row("fixed-256", "fixed answer, 256 connections", timed, ("fixed",), connections=256, exact=False),
-            row("fixed-64-log", "the same with the access log, 64", timed, ("fixed",), log=True),
-            row("fixed-256-log", "the same with the access log, 256", timed, ("fixed",), connections=256, log=True, exact=False),
-            row("tcp-120", "HTTP proxy to TCP, 120 B", timed, ("proxy", "peer"), ["http", "120"]),
-            row("tcp-16k", "HTTP proxy to TCP, 16 KiB", timed, ("proxy", "peer"), ["http", "16384"]),
-            row("unix-120", "HTTP proxy to a Unix socket, 120 B", timed, ("proxy", "peer"), ["http", "120"], local=True),
-            row("unix-16k", "HTTP proxy to a Unix socket, 16 KiB", timed, ("proxy", "peer"), ["http", "16384"], local=True),
-            row("ping", "TCP round trip, 200 B, 64 connections", timed, ("stream", "peer"), ["echo"], ask=PING, size=len(PING)),
-            row("bulk", "TCP in bulk, 4 connections", self.bulk, ("stream", "peer"), ["source"], connections=4, exact=False),
-            row("idle", "idle connection after a request", held, ("fixed",), count=many, answered=True),
-            row("half", "half a head received", held, ("fixed",), count=many, ask=question()[:60]),
-            row("waiting", "question that waits for its peer", held, ("proxy", "peer"), ["silent"], local=True, count=pairs),
-            row("slow", "reader of 1 MiB that does not read", held, ("proxy", "peer"), ["http", str(SLOW_BODY)], local=True, count=slow),
-            row("quiet", "%d quiet clients beside one that floods" % QUIET, self.quiet, ("fixed",), connections=QUIET),
-            row("prefix-1000", "last of 1,000 prefix routes", timed, ("routes", measure.PREFIX), ask=question(measure.LAST[measure.PREFIX])),
-            row("literal-1000", "last of 1,000 regexes, literal prefix", timed, ("routes", measure.LITERAL), ask=question(measure.LAST[measure.LITERAL])),
-            row("regex-1000", "last of 1,000 regexes without one", timed, ("routes", measure.FREE), ask=question(measure.LAST[measure.FREE])),
-            row("workers-2", "fixed answer, 2 workers, 64 connections", timed, ("fixed",), workers=2, exact=False),
+            Row("fixed-64", "fixed answer, 64 connections", timed, ("fixed",)),
+            Row("fixed-256", "fixed answer, 256 connections", timed, ("fixed",), connections=256, exact=False),
+            Row("fixed-64-log", "the same with the access log, 64", timed, ("fixed",), log=True),
+            Row("fixed-256-log", "the same with the access log, 256", timed, ("fixed",), connections=256, log=True, exact=False),
+            Row("tcp-120", "HTTP proxy to TCP, 120 B", timed, ("proxy", "peer"), ["http", "120"]),
+            Row("tcp-16k", "HTTP proxy to TCP, 16 KiB", timed, ("proxy", "peer"), ["http", "16384"]),
+            Row("unix-120", "HTTP proxy to a Unix socket, 120 B", timed, ("proxy", "peer"), ["http", "120"], local=True),
+            Row("unix-16k", "HTTP proxy to a Unix socket, 16 KiB", timed, ("proxy", "peer"), ["http", "16384"], local=True),
+            Row("ping", "TCP round trip, 200 B, 64 connections", timed, ("stream", "peer"), ["echo"], ask=PING, size=len(PING)),
+            Row("bulk", "TCP in bulk, 4 connections", self.bulk, ("stream", "peer"), ["source"], connections=4, exact=False),
+            Row("idle", "idle connection after a request", held, ("fixed",), count=many, answered=True),
+            Row("half", "half a head received", held, ("fixed",), count=many, ask=question()[:60]),
+            Row("waiting", "question that waits for its peer", held, ("proxy", "peer"), ["silent"], local=True, count=pairs),
+            Row("slow", "reader of 1 MiB that does not read", held, ("proxy", "peer"), ["http", str(SLOW_BODY)], local=True, count=slow),
+            Row("quiet", "%d quiet clients beside one that floods" % QUIET, self.quiet, ("fixed",), connections=QUIET),
+            Row("prefix-1000", "last of 1,000 prefix routes", timed, ("routes", measure.PREFIX), ask=question(measure.LAST[measure.PREFIX])),
+            Row("literal-1000", "last of 1,000 regexes, literal prefix", timed, ("routes", measure.LITERAL), ask=question(measure.LAST[measure.LITERAL])),
+            Row("regex-1000", "last of 1,000 regexes without one", timed, ("routes", measure.FREE), ask=question(measure.LAST[measure.FREE])),
+            Row("workers-2", "fixed answer, 2 workers, 64 connections", timed, ("fixed",), workers=2, exact=False),
         ]
 
     # ------------------------------------------------------------ parts
@@ -327,7 +328,7 @@ class Bench:
 
     def ratios(self):
         others = [p for p in self.o.peers if any(p in v for v in self.table.values())]
-        print("\n%-14s %-13s %10s" % ("medians", "", "millrace") + "".join(" %10s %6s" % (o, "ratio") for o in others))
+        print("\n%-14s %-13s %10s" % ("medians", "", "millrace") + "".join(" %10s %6s" % (o, "ratio") for o in others) + "  bar")
         for (name, unit), figures in self.table.items():
             values = {n: statistics.median(v) for n, v in figures.items()}
             if "millrace" not in values:
@@ -339,7 +340,15 @@ class Bench:
                     line += " %10s %6s" % (short(values[other]), ratio)
                 else:
                     line += " %10s %6s" % ("-", "-")
-            print(line)
+            print(line + self.bar(name, unit, values))
+
+    @staticmethod
+    def bar(name, unit, values):
+        factor = OF_NGINX.get((name, unit), OF_NGINX.get(unit))
+        most = IN_ALL.get((name, unit), IN_ALL.get(unit))
+        if factor and values.get("nginx"):
+            return "  %g nginx%s" % (factor, "" if values["millrace"] <= factor * values["nginx"] else ": MISSED")
+        return "" if most is None else "  %g%s" % (most, "" if values["millrace"] <= most else ": MISSED")
 
     def run(self):
         rows = [r for r in self.rows() if not self.o.rows or any(r.name == w or r.name.startswith(w + "-") for w in self.o.rows)]

@@ -409,6 +409,33 @@ upgrade(void **state)
 		upgrade_cut(sizeof(handshake) - 1, cut);
 }
 
+/* ------------------------------------------------------------------ a flooder has its turn, and no more */
+
+static void
+floods(void **state)
+{
+	struct road flood;
+	static char many[600 * sizeof(GET)];
+	size_t n = 0, first;
+
+	for (int i = 0; i < 600; i++, n += sizeof(GET) - 1)
+		memcpy(many + n, GET, sizeof(GET) - 1);
+	road_open(&flood, "server { listen 80; return 204; }");
+
+	struct end client = road_client(&flood);
+
+	assert_int_equal(send(client.fd, many, n, 0), n);
+	road_pass(&flood);
+	end_read(&client);
+	first = flood.engine.shared->exchanges;
+	assert_in_range(first, 1, 2 * CONN_PIECES_READ);
+	shutdown(client.fd, SHUT_WR);
+	road_turn(&flood);
+	assert_int_equal(flood.engine.shared->exchanges, 600);
+	end_close(&client);
+	road_close(&flood);
+}
+
 /* ------------------------------------------------------------------ hostile answers, cut */
 
 #define NINE(text) text text text text text text text text text
@@ -763,7 +790,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(hostile_answers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(said_too_much, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(answered_early, set_up, tear_down),
-		cmocka_unit_test(expect_continue),
+		cmocka_unit_test(floods), cmocka_unit_test(expect_continue),
 		cmocka_unit_test(unwanted_body),
 		cmocka_unit_test(late),
 		cmocka_unit_test(keepalive_of_nothing),

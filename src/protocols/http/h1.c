@@ -338,8 +338,9 @@ h1_read_answer_body(struct conn *c, struct slice in)
 
 /* ------------------------------------------------------------------ reading, both sides */
 
+/* One head, or one piece of a body. */
 static size_t
-h1_read_some(struct conn *c, struct slice in)
+h1_read(struct conn *c, struct slice in)
 {
 	struct h1 *h = conn_state(c);
 	bool client = c->side == SIDE_CLIENT;
@@ -361,19 +362,6 @@ h1_read_some(struct conn *c, struct slice in)
 		return in.n;
 	}
 	return in.n;
-}
-
-static size_t
-h1_read(struct conn *c, struct slice in)
-{
-	size_t taken = 0, n = 1;
-
-	while (
-	    taken < in.n && n != 0 && c->hold == 0 && c->state == CONN_OPEN && c->tunnel == NULL) {
-		n = h1_read_some(c, slice_after(in, taken));
-		taken += n;
-	}
-	return taken;
 }
 
 static void
