@@ -34,6 +34,7 @@ use_block(struct scratch *s, struct scratch_block *b)
 	b->next = s->blocks;
 	s->blocks = b;
 	s->at = block_start(b);
+	s->clean = b->next == NULL ? s->at : NULL;
 	s->end = (char *)b + b->size;
 	memory_hide(s->at, (size_t)(s->end - s->at));
 }
@@ -127,7 +128,7 @@ scratch_take(struct scratch *s, size_t n)
 }
 
 void
-scratch_reset(struct scratch *s)
+scratch_reset_slow(struct scratch *s)
 {
 	struct scratch_block *keep = NULL;
 

@@ -17,6 +17,7 @@ struct scratch_later;
 
 struct scratch {
 	char *at, *end;                   /* the free part of the current block */
+	char *clean;                      /* where `at` is when nothing is taken at all */
 	struct scratch_block *blocks;     /* current first */
 	struct scratch_block *spare;      /* one more, kept by a reset */
 	struct scratch_later *later;      /* heap memory to free at the end of the pass */
@@ -48,7 +49,13 @@ char *scratch_window(struct scratch *s, size_t size);
 void scratch_take(struct scratch *s, size_t n);
 
 /* Everything up to now is forgotten. The end of the pass; or earlier, when nothing refers to it. */
-void scratch_reset(struct scratch *s);
+void scratch_reset_slow(struct scratch *s);
+static inline void
+scratch_reset(struct scratch *s)
+{
+	if (s->at != s->clean || s->later != NULL)
+		scratch_reset_slow(s);
+}
 /*
  * Memory from malloc that may still be looked at in this pass: untouched until the next
  * scratch_reset frees it.

@@ -30,6 +30,7 @@ static void conn_on_flush(struct loop_task *t);
 static void conn_on_rest(struct loop_task *t);
 static void conn_on_deadline(struct deadline *d);
 static void conn_feed(struct conn *c, struct slice in);
+static void conn_flush(struct conn *c);
 
 /* ------------------------------------------------------------------ open */
 
@@ -397,6 +398,47 @@ conn_feed(struct conn *c, struct slice in)
 		tunnel_ready(c->tunnel, c);
 }
 
+/* The room counts the kernel's own bookkeeping as well: more than the bytes it takes. */
+static uint32_t
+conn_room(struct conn *c)
+{
+	if (!c->writable)
+		return 0;
+	if (c->room < 2 * SCRATCH_WINDOW)
+		c->room = (uint32_t)MIN_OF(socket_room(c->wire.fd), (size_t)UINT32_MAX);
+	return c->room;
+}
+
+size_t
+conn_window(struct conn *to, bool full)
+{
+	if (likely(!full && (to == NULL || !to->tight)))
+		return CONN_WINDOW;
+	if (to == NULL || to->state != CONN_OPEN)
+		return SCRATCH_WINDOW;
+
+	uint32_t room = conn_room(to);
+
+	if (room >= 2 * SCRATCH_WINDOW) {
+		to->room -= SCRATCH_WINDOW + SCRATCH_WINDOW / 4;
+		to->tight = false;
+		return SCRATCH_WINDOW;
+	}
+	/* The room is not exact near its end, and only a write that fails brings news of more. */
+	return room < CONN_SMALL ? CONN_WINDOW_LEAST : room / 2;
+}
+
+/* Where what is read on `c` goes. */
+static struct conn *
+conn_other(const struct conn *c)
+{
+	const struct exchange *ex = c->exchange;
+
+	if (ex == NULL)
+		return NULL;
+	return c == ex->client ? ex->peer : ex->client;
+}
+
 /* A much is left of before: read behind it in its own block, which grows by doubling. */
 static char *
 conn_own_window(struct conn *c, size_t *room)
@@ -422,11 +464,12 @@ conn_own_window(struct conn *c, size_t *room)
 static char *
 conn_scratch_window(struct conn *c, size_t *room)
 {
-	char *window = scratch_window(&c->engine->loop.scratch, c->in_n + SCRATCH_WINDOW);
+	size_t n = conn_window(conn_other(c), c->full);
+	char *window = scratch_window(&c->engine->loop.scratch, c->in_n + n);
 
 	if (c->in_n != 0)
 		memcpy(window, c->in + c->in_at, c->in_n);
-	*room = SCRATCH_WINDOW;
+	*room = n;
 	return window + c->in_n;
 }
 
@@ -464,7 +507,8 @@ conn_read_once(struct conn *c, size_t *budget)
 	if (n <= 0)
 		return conn_read_stopped(c, n);
 	c->received += (size_t)n;
-	if ((size_t)n < room && !c->peer_fin)
+	c->full = (size_t)n == room;
+	if (!c->full && !c->peer_fin)
 		c->readable = false;
 	*budget -= MIN_OF((size_t)n, *budget);
 
@@ -487,6 +531,18 @@ conn_may_read(const struct conn *c)
 	       c->tunnel == NULL;
 }
 
+/* False: there was nothing to write. */
+static bool
+conn_flush_other(struct conn *c)
+{
+	struct conn *to = conn_other(c);
+
+	if (to == NULL || to->out == NULL || to->state != CONN_OPEN || to->broken != 0)
+		return false;
+	conn_flush(to);
+	return true;
+}
+
 static void
 conn_read(struct conn *c)
 {
@@ -497,6 +553,9 @@ conn_read(struct conn *c)
 			loop_queue(&c->engine->loop, LOOP_READY, &c->ready);
 			return;
 		}
+		/* How much more the other side takes is known when it has what came before. */
+		if (c->full && conn_flush_other(c))
+			continue;
 		if (!conn_read_once(c, &budget))
 			return;
 	}
@@ -618,8 +677,6 @@ conn_on_ready(struct loop_task *t)
 
 /* ------------------------------------------------------------------ writing */
 
-static void conn_flush(struct conn *c);
-
 void
 conn_write_slow(struct conn *c, const char *at, size_t n)
 {
@@ -732,14 +789,49 @@ conn_write_out(struct conn *c)
 
 		if (n == WIRE_BROKEN)
 			return false;
-		if (n == WIRE_AGAIN || (size_t)n < total)
+		if (n == WIRE_AGAIN || (size_t)n < total) {
 			c->writable = false;
+			c->tight = true;
+		}
 		if (n > 0) {
 			conn_written(c, (size_t)n);
 			c->write_due = 0;
 		}
 	}
 	return true;
+}
+
+/* Whoever is in the middle of a call still uses the connection: the break is told by the flush. */
+static void
+conn_break(struct conn *c, int error)
+{
+	c->writable = false;
+	c->broken = error != 0 ? error : EPIPE;
+	loop_queue(&c->engine->loop, LOOP_FLUSH, &c->flush);
+}
+
+size_t
+conn_write_now(struct conn *c, const char *at, size_t n)
+{
+	const struct iovec piece = { (char *)(uintptr_t)at, n };
+
+	if (!c->writable || c->out != NULL || c->backlog != NULL || c->broken != 0)
+		return 0;
+
+	ssize_t sent = c->wire_ops->write(&c->wire, &piece, 1);
+
+	if (sent == WIRE_BROKEN) {
+		conn_break(c, errno);
+		return n;
+	}
+	if (sent != (ssize_t)n) {
+		c->writable = false;
+		c->tight = true;
+	}
+	if (sent <= 0)
+		return 0;
+	c->sent += (size_t)sent;
+	return (size_t)sent;
 }
 
 /* All is written: what was to follow the last byte follows now. */
@@ -801,13 +893,7 @@ conn_flush(struct conn *c)
 		int error = errno;
 
 		conn_save(c);
-		c->writable = false;
-		/*
-		 * An early flush runs inside calls that still use the connection: the break is told
-		 * later.
-		 */
-		c->broken = error != 0 ? error : EPIPE;
-		loop_queue(&c->engine->loop, LOOP_FLUSH, &c->flush);
+		conn_break(c, error);
 		return;
 	}
 	conn_save(c);

@@ -26,7 +26,9 @@ enum {
 	CONN_STATE = 64,                /* bytes that a protocol may keep */
 	CONN_BUDGET = 256 * 1024,       /* bytes read in one turn */
 	CONN_PIECES_READ = 64,          /* messages, or pieces of one, taken in one turn */
-	CONN_SMALL = 4096
+	CONN_SMALL = 4096,
+	CONN_WINDOW = 24 * 1024,        /* bytes of a read, until one was full */
+	CONN_WINDOW_LEAST = 256
 };
 
 enum conn_state {
@@ -81,8 +83,12 @@ struct conn {
 	bool shut_wanted, shut;         /* FIN when all is written; was sent */
 	bool close_wanted;              /* close (linger) when all is written */
 	bool congested;                 /* bytes wait that the socket did not take */
+	bool tight;                     /* it did not take all it was given lately */
+	bool full;                      /* the last read filled its window */
 	bool in_read;
 	bool paused;                    /* it had its turn: what is in hand waits for the next */
+	/* bytes that it had room for when the socket was asked, less what was read for it since */
+	uint32_t room;
 	int broken;                     /* errno of a write: told when the pass flushes; 0: fine */
 	bool used;                      /* peer: carried an exchange before */
 	/* its end waits for the other's: what was sent must arrive */
@@ -150,6 +156,11 @@ conn_write(struct conn *c, struct slice s)
 	if (s.n != 0)
 		conn_write_slow(c, s.at, s.n);
 }
+/*
+ * Writes at once, where nothing waits to be written. How many bytes it took: the rest is for
+ * conn_write.
+ */
+MUST_USE size_t conn_write_now(struct conn *c, const char *at, size_t n);
 void conn_shut(struct conn *c);          /* FIN once all is written */
 /*
  * Closes once all is written; a client that may still be sending is lingered for so that it gets
@@ -163,6 +174,11 @@ void conn_reset(struct conn *c);         /* the same with RST */
 void conn_set_hold(struct conn *c, enum conn_hold why);
 /* reads on in this pass when none is left */
 void conn_clear_hold(struct conn *c, enum conn_hold why);
+/*
+ * How much to read at once of what goes to `to` (NULL: nowhere else); `full`: the read before
+ * filled its window. Never much more than `to` takes, so that little has to be kept for a slow one.
+ */
+size_t conn_window(struct conn *to, bool full);
 /* Read again what lies in `in`, as if it had just come (after an exchange has ended). */
 void conn_wake(struct conn *c);
 

@@ -64,8 +64,6 @@ take_pipe(struct engine *e, struct wire_pipe *p)
 static void
 give_pipe(struct engine *e, struct wire_pipe *p)
 {
-	if (p->in < 0)
-		return;
 	if (p->held != 0 || e->free_pipe_count == PIPES_KEPT) {
 		wire_pipe_close(p);
 		return;
@@ -99,7 +97,8 @@ end(struct tunnel *t, enum reason reason, void (*close)(struct conn *))
 	if (ex->reason == REASON_NONE)
 		ex->reason = (uint8_t)reason;
 	for (size_t i = 0; i < ARRAY_COUNT(t->ways); i++)
-		give_pipe(client->engine, &t->ways[i].pipe);
+		if (t->ways[i].pipe.in >= 0)
+			give_pipe(client->engine, &t->ways[i].pipe);
 	client->tunnel = peer->tunnel = NULL;
 	client->exchange = peer->exchange = NULL;
 	close(client);
@@ -245,14 +244,20 @@ copy(struct way *w)
 	if (from->engine->pins == 0)
 		scratch_reset(scratch);
 
-	char *window = scratch_window(scratch, SCRATCH_WINDOW);
-	ssize_t n = from->wire_ops->read(&from->wire, window, SCRATCH_WINDOW);
+	size_t room = conn_window(w->to, w->full != 0);
+	char *window = scratch_window(scratch, room);
+	ssize_t n = from->wire_ops->read(&from->wire, window, room);
 
 	if (n <= 0)
 		return n;
-	scratch_take(scratch, (size_t)n);
-	conn_write(w->to, slice_make(window, (size_t)n));
-	if (n == SCRATCH_WINDOW) {
+
+	size_t written = conn_write_now(w->to, window, (size_t)n);
+
+	if (written < (size_t)n) {
+		scratch_take(scratch, (size_t)n);
+		conn_write(w->to, slice_make(window + written, (size_t)n - written));
+	}
+	if ((size_t)n == room) {
 		w->full = (uint8_t)MIN_OF(w->full + 1, FULL_READS);
 	} else {
 		w->full = 0;
@@ -288,10 +293,12 @@ step(struct tunnel *t, struct way *w, size_t *budget)
 {
 	struct conn *from = w->from, *to = w->to;
 
-	if (!drain(t, w))
-		return false;
-	if (!w->splicing)
-		give_pipe(from->engine, &w->pipe);
+	if (w->pipe.in >= 0) {
+		if (!drain(t, w))
+			return false;
+		if (!w->splicing)
+			give_pipe(from->engine, &w->pipe);
+	}
 	if (from->ended) {
 		if (!w->passed)
 			conn_shut(to);
@@ -323,7 +330,7 @@ step(struct tunnel *t, struct way *w, size_t *budget)
 		arm(t, t->ways[SIDE_CLIENT].from);
 	}
 	*budget -= MIN_OF((size_t)n, *budget);
-	return true;
+	return from->readable;
 }
 
 static void

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -231,6 +232,22 @@ socket_local(int fd, struct addr *a)
 		return false;
 	a->n = MIN_OF(n, (socklen_t)sizeof(a->local));
 	return true;
+}
+
+/* What a Unix socket has sent is counted by the other figure than what TCP has. */
+size_t
+socket_room(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS] = { 0 };
+	socklen_t n = sizeof(info);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &n) < 0)
+		return SIZE_MAX;
+
+	uint32_t most = info[SK_MEMINFO_SNDBUF], queued = info[SK_MEMINFO_WMEM_QUEUED];
+	uint32_t used = queued != 0 ? queued : info[SK_MEMINFO_WMEM_ALLOC];
+
+	return most > used ? most - used : 0;
 }
 
 void

@@ -33,6 +33,10 @@ MUST_USE int socket_accept(int listener, struct addr *from);
 MUST_USE int socket_connect(const struct addr *to, bool *pending);
 int socket_error(int fd);                /* SO_ERROR: 0 = connected */
 bool socket_local(int fd, struct addr *a);
+/*
+ * About how many bytes the socket would take at once; SIZE_MAX: the system does not say.
+ */
+size_t socket_room(int fd);
 void socket_reset_on_close(int fd);      /* linger 0: the close sends RST */
 
 /* A pair of connected seqpacket sockets. */

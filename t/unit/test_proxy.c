@@ -551,7 +551,8 @@ no_connection(void **state)
 
 /* ------------------------------------------------------------------ nobody reads */
 
-enum { MUCH = 8 * 1024 * 1024, LITTLE = 400 * 1024 };   /* what is held: a budget's worth and what one read brings */
+/* what is held: one read, before it is known how little the other end takes, and a head */
+enum { MUCH = 8 * 1024 * 1024, LITTLE = 32 * 1024 };
 
 static size_t
 held(struct road *r)
