@@ -638,14 +638,15 @@ conn_turn(struct conn *c)
 }
 
 /*
- * A reset arrives as READ without CLOSED (libevent); one who is held does not read, so it has to
- * ask.
+ * A reset arrives as READ without CLOSED (libevent); a client who is held does not read, so it has
+ * to be asked. A peer is not: what it said before can still be read when the hold ends, and the
+ * reset behind it, unless the question has taken the error away.
  */
 static bool
 conn_was_reset(struct conn *c)
 {
-	return c->readable && !c->peer_fin && !conn_may_read(c) && c->tunnel == NULL &&
-	    c->state == CONN_OPEN && socket_error(c->wire.fd) != 0;
+	return c->side == SIDE_CLIENT && c->readable && !c->peer_fin && !conn_may_read(c) &&
+	    c->tunnel == NULL && c->state == CONN_OPEN && socket_error(c->wire.fd) != 0;
 }
 
 static void
