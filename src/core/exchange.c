@@ -233,7 +233,7 @@ exchange_run(struct exchange *ex)
 		}
 	}
 	if (!ex->ending)
-		exchange_abort(ex, ex->gave_up ? REASON_INTERNAL : REASON_NO_ROUTE);
+		exchange_abort(ex, ex->gave_up ? REASON_PATTERN_LIMIT : REASON_NO_ROUTE);
 }
 
 static void
@@ -314,7 +314,7 @@ exchange_choose(struct exchange *ex)
 	ex->route = route_find(ex->server->table, ex);
 	exchange_set(ex, ex->route != NULL ? ex->route->settings : &ex->server->settings);
 	if (ex->gave_up || ex->route == NULL)
-		exchange_abort(ex, ex->gave_up ? REASON_INTERNAL : REASON_NO_ROUTE);
+		exchange_abort(ex, ex->gave_up ? REASON_PATTERN_LIMIT : REASON_NO_ROUTE);
 	return ex->route != NULL && !ex->gave_up;
 }
 
@@ -463,6 +463,11 @@ exchange_return_head(struct exchange *ex, bool last)
 	exchange_enter(ex);
 	if (ex->answers != 0)
 		exchange_answer_steps(ex, &part);
+	if (unlikely(ex->gave_up) && !ex->error_run) {
+		exchange_abort(ex, REASON_PATTERN_LIMIT);
+		exchange_leave(ex);
+		return;
+	}
 	ex->answer_state = ANSWER_HEAD;
 	ex->status = ex->answer.status;
 	ex->client->protocol->send(ex, ex->client, &part);

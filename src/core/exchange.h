@@ -52,7 +52,7 @@ struct exchange {
 	bool close_client;              /* the client's connection ends with this exchange */
 	/*
 	 * a pattern ran into its limit: what it would have said is not known, so the exchange
-	 * fails (REASON_INTERNAL)
+	 * fails (REASON_PATTERN_LIMIT)
 	 */
 	bool gave_up;
 

@@ -238,8 +238,8 @@ proxy_question(struct exchange *ex, const struct step *step)
 	struct proxy_state *st = exchange_state(ex, step);
 
 	st->upstream = proxy_choose_upstream(ex, step->settings);
-	if (st->upstream == NULL) {
-		exchange_abort(ex, REASON_NO_PEER);
+	if (st->upstream == NULL || ex->gave_up) {
+		exchange_abort(ex, ex->gave_up ? REASON_PATTERN_LIMIT : REASON_NO_PEER);
 		return STEP_TAKE;
 	}
 	st->retries = (uint16_t)st->upstream->retries;
