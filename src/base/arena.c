@@ -14,7 +14,7 @@
 enum {
 	BLOCK_LEAST = 4 * 1024,
 	BLOCK_MOST = 256 * 1024,
-	ALONE = 32 * 1024,               /* from this size on a block of its own */
+	ALONE = 8 * 1024,                /* from this size on a block of its own */
 	ARRAY_START = 8,                 /* elements */
 };
 
