@@ -64,6 +64,17 @@ strips_what_connection_names(void **state)
 	fields_strip(&message);
 	assert_false(has("X-One") || has("X-Two") || has("Cookie") || has("TE") || has("Authorization") || has("Connection"));
 	assert_true(has("Host") && has("X-Three"));
+
+	parse(SLICE(GET "Proxy-Connection: x-one, Host\r\nX-One: 1\r\nX-Two: 2\r\n\r\n"));
+	fields_strip(&message);
+	assert_false(has("X-One") || has("Proxy-Connection"));
+	assert_true(has("Host") && has("X-Two"));
+
+	/* what the other side takes back we may still say ourselves */
+	parse(SLICE(GET "Connection: Via, Date\r\nVia: 1.0 x\r\n\r\n"));
+	fields_strip(&message);
+	assert_false(has("Via"));
+	assert_int_equal(message.refused, 0);
 }
 
 static void

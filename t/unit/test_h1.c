@@ -33,7 +33,7 @@ static const struct round rounds[] = {
 	{ "fields pass, hop-by-hop ones and claims do not",
 	    "GET /p/%41?q=%41 HTTP/1.1\r\nhost: A.b:80\r\nX-One: 1\r\nConnection: x-two, keep-alive\r\nX-Two: 2\r\nKeep-Alive: 5\r\n"
 	    "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nTE: trailers\r\nAccept:\t*/*  \r\nX-One: 3\r\n\r\n",
-	    "GET /p/A?q=%41 HTTP/1.1\r\nhost: A.b:80\r\nX-One: 1\r\nAccept:\t*/*  \r\nX-One: 3\r\n" ADDED("A.b:80") "\r\n",
+	    "GET /p/A?q=%41 HTTP/1.1\r\nhost: A.b:80\r\nX-One: 1\r\nAccept: */*\r\nX-One: 3\r\n" ADDED("A.b:80") "\r\n",
 	    "HTTP/1.1 200 Whatever\r\nDate: then\r\nSet-Cookie: a\r\nConnection: X-Gone\r\nX-Gone: 1\r\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n",
 	    "HTTP/1.1 200 OK\r\nDate: then\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 0\r\nVia: 1.1 millrace\r\n\r\n",
 	    .pooled = true },

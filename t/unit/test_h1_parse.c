@@ -324,9 +324,13 @@ says_what_a_question_is(void **state)
 	assert_memory_equal(m->base + m->fields[2].name_at, "X-One:\t2 2\t\r\n", m->fields[2].end - m->fields[2].name_at);
 	assert_int_equal(m->fields[3].end + 2, m->size);
 	assert_false(m->upgrade || m->expect);
+	assert_true(m->spaced);
+	check_good(true, SLICE("GET / HTTP/1.1\r\n" H "A:b\r\nC: \r\nD: e f\tg\r\n\r\n"));
+	assert_false(m->spaced);
 
 	check_good(true, SLICE("GET http://EXAMPLE.org:81?q HTTP/1.0\r\n\r\n"));
 	assert_true(slice_is(m->host, "example.org"));
+	assert_true(message_find(m, KNOWN_HOST, SLICE_EMPTY, 0, &value) && slice_is(value, "EXAMPLE.org:81"));
 	assert_int_equal(m->minor, 0);
 	assert_int_equal(m->body, BODY_NONE);
 	check_good(true, SLICE("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"));
@@ -374,8 +378,13 @@ bounds_connection_options(void **state)
 
 	BUILDER_LITERAL(&b, "\r\n\r\n");
 	check_good(true, builder_slice(&b));
+
+	struct builder other = more;
+
 	BUILDER_LITERAL(&more, "a\r\n\r\n");
 	check_bad(true, builder_slice(&more), REASON_BAD_MESSAGE);
+	BUILDER_LITERAL(&other, "\r\nProxy-Connection: a\r\n\r\n");
+	check_bad(true, builder_slice(&other), REASON_BAD_MESSAGE);
 }
 
 #define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

@@ -181,7 +181,7 @@ headers(void **state)
 	struct end peer = road_accept(at);
 
 	end_expect(&peer, "GET / HTTP/1.1\r\nX-Add: 1\r\nX-Set: s\r\nX-Add: 2\r\nHost: b.example\r\n"
-	    "X-Forwarded-For: 192.0.2.7\r\nX-When: 1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: b.example\r\n\r\n");
+	    "X-Forwarded-For: 192.0.2.7\r\nX-When: 1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a.example:8080\r\n\r\n");
 	end_say(&peer, "HTTP/1.1 200 OK\r\nServer: secret\r\nSet-Cookie: theirs\r\nDate: x\r\nContent-Length: 1\r\n\r\nx");
 	road_turn(&road);
 	end_read(&client);

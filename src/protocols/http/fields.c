@@ -22,8 +22,14 @@ strip_option(struct message *m, struct slice option)
 
 	if ((kept >> known & 1) != 0 || slice_starts_nocase(option, SLICE("X-Forwarded-")))
 		return;
-	if ((hop_by_hop >> known & 1) == 0)
-		message_remove(m, known, option);
+	if ((hop_by_hop >> known & 1) != 0)
+		return;
+
+	/* That the other side has taken it back does not keep us from saying our own (Via, Date). */
+	uint64_t refused = m->refused;
+
+	message_remove(m, known, option);
+	m->refused = refused;
 }
 
 /* The names that Connection has are looked for only where there are others than these two. */
@@ -51,7 +57,7 @@ fields_strip(struct message *m)
 		if ((hop_by_hop >> f->known & 1) == 0 || f->removed)
 			continue;
 		f->removed = true;
-		if (f->known == KNOWN_CONNECTION)
+		if (f->known == KNOWN_CONNECTION || f->known == KNOWN_PROXY_CONNECTION)
 			strip_options(m, message_field_value(m, f));
 	}
 	m->known &= ~hop_by_hop;

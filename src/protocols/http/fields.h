@@ -10,10 +10,10 @@
 #include "core/message.h"
 
 /*
- * Marks as removed what is not forwarded (RFC 9110 7.6.1): Connection and the fields that it names,
- * Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization, TE, Trailer,
- * Transfer-Encoding, Upgrade. Connection cannot remove Host, Content-Length, Forwarded and
- * X-Forwarded-*. Body, upgrade and keep_alive in *m stay: who writes the head says them anew.
+ * Marks as removed what is not forwarded (RFC 9110 7.6.1): Connection, Proxy-Connection and the
+ * fields that they name, Keep-Alive, Proxy-Authenticate, Proxy-Authorization, TE, Trailer,
+ * Transfer-Encoding, Upgrade. They cannot remove Host, Content-Length, Forwarded and X-Forwarded-*.
+ * Body, upgrade and keep_alive in *m stay: who writes the head says them anew.
  */
 void fields_strip(struct message *m);
 

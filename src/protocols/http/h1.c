@@ -286,9 +286,18 @@ h1_read_answer(struct conn *c, struct slice in)
 	struct exchange *ex = c->exchange;
 	enum reason why;
 
-	if (h->looked != 0 && !h1_head_again(in, h->looked, &h1_peer_limits))
+	/*
+	 * What came before the question went out does not answer it; it may be the farewell of a
+	 * server that tired of waiting (408).
+	 */
+	if (unlikely(c->sent == ex->peer_sent)) {
+		exchange_peer_failed(ex, c->used ? REASON_PEER_CLOSED : REASON_PEER_BAD_MESSAGE);
+		return in.n;
+	}
+	if (h->looked == 0)
+		message_init(&ex->answer);
+	else if (!h1_head_again(in, h->looked, &h1_peer_limits))
 		return 0;
-	message_init(&ex->answer);
 
 	ssize_t n = h1_parse_answer(&ex->answer, &ex->arena, in, &h1_peer_limits, &why);
 
@@ -298,7 +307,7 @@ h1_read_answer(struct conn *c, struct slice in)
 	}
 	h->looked = 0;
 	if (n < 0 || (ex->answer.status == 101 && !h1_switches(ex)) ||
-	    h->interim == H1_INTERIM_MAX) {
+	    (ex->answer.status < 200 && h->interim == H1_INTERIM_MAX)) {
 		exchange_peer_failed(ex, REASON_PEER_BAD_MESSAGE);
 		return in.n;
 	}
@@ -390,9 +399,18 @@ h1_finish(struct conn *c, size_t left)
 
 /* ------------------------------------------------------------------ writing */
 
-/* Untouched fields in a row go as they came; what was added follows. */
 static void
-h1_put_fields(struct builder *b, const struct message *m)
+h1_put_field(struct builder *b, struct slice name, struct slice value)
+{
+	builder_slice_put(b, name);
+	BUILDER_LITERAL(b, ": ");
+	builder_slice_put(b, value);
+	BUILDER_LITERAL(b, "\r\n");
+}
+
+/* Untouched fields in a row go as they came. */
+static void
+h1_put_runs(struct builder *b, const struct message *m)
 {
 	uint32_t from = 0, to = 0;
 
@@ -409,18 +427,34 @@ h1_put_fields(struct builder *b, const struct message *m)
 	}
 	if (to != 0)
 		builder_put(b, m->base + from, to - from);
-	for (const struct message_edit *e = m->edits; e != NULL; e = e->next) {
-		builder_slice_put(b, e->name);
-		BUILDER_LITERAL(b, ": ");
-		builder_slice_put(b, e->value);
-		BUILDER_LITERAL(b, "\r\n");
-	}
+}
+
+/* Not every reader takes a tab for white space: none gets one from us. */
+static void
+h1_put_anew(struct builder *b, const struct message *m)
+{
+	for (unsigned i = 0; i < m->field_count; i++)
+		if (!m->fields[i].removed)
+			h1_put_field(b, message_field_name(m, &m->fields[i]),
+			    message_field_value(m, &m->fields[i]));
+}
+
+/* What came, and what was added behind it. */
+static void
+h1_put_fields(struct builder *b, const struct message *m)
+{
+	if (unlikely(m->spaced))
+		h1_put_anew(b, m);
+	else
+		h1_put_runs(b, m);
+	for (const struct message_edit *e = m->edits; e != NULL; e = e->next)
+		h1_put_field(b, e->name, e->value);
 }
 
 static size_t
 h1_fields_room(const struct message *m)
 {
-	size_t room = m->size;
+	size_t room = m->size + m->field_count; /* `a:b` may become `a: b` */
 
 	for (const struct message_edit *e = m->edits; e != NULL; e = e->next)
 		room += e->name.n + e->value.n + 4;
@@ -431,15 +465,6 @@ static bool
 h1_knows(const struct message *m, enum known known)
 {
 	return ((m->known | m->refused) >> known & 1) != 0;
-}
-
-static void
-h1_put_field(struct builder *b, struct slice name, struct slice value)
-{
-	builder_slice_put(b, name);
-	BUILDER_LITERAL(b, ": ");
-	builder_slice_put(b, value);
-	BUILDER_LITERAL(b, "\r\n");
 }
 
 /* How the body goes to the client, and whether the connection outlives it (RFC 9112 6.3, 9.3). */
@@ -525,6 +550,18 @@ h1_send_interim(struct exchange *ex, struct conn *c)
 	conn_write(c, builder_slice(&b));
 }
 
+/* What the client said: a step may have put another Host in its place. */
+static struct slice
+h1_host_asked(const struct message *m, struct slice sent)
+{
+	if (likely((m->refused >> KNOWN_HOST & 1) == 0))
+		return sent;
+	for (unsigned i = 0; i < m->field_count; i++)
+		if (m->fields[i].known == KNOWN_HOST)
+			return message_field_value(m, &m->fields[i]);
+	return m->host;
+}
+
 /* Who asks, by which way: said by us, unless a step has said it or forbidden it. */
 static void
 h1_put_forwarded(struct builder *b, struct exchange *ex, struct slice host)
@@ -579,7 +616,7 @@ h1_send_question_head(struct exchange *ex, struct conn *c)
 	if (!named)             /* HTTP/1.0 may lack it, 1.1 may not */
 		BUILDER_LITERAL(&b, "Host: localhost\r\n");
 	h1_put_fields(&b, m);
-	h1_put_forwarded(&b, ex, host);
+	h1_put_forwarded(&b, ex, h1_host_asked(m, host));
 	h1_put_question_framing(&b, m, h);
 	BUILDER_LITERAL(&b, "\r\n");
 	conn_write(c, builder_slice(&b));

@@ -253,6 +253,18 @@ note_coding(struct head *h, struct slice value)
 	return HEAD_OK;
 }
 
+/* Nobody heeds it, but some take the fields that it names for this hop's too. */
+static enum progress
+note_proxy_connection(struct head *h, struct slice value)
+{
+	struct slice option;
+
+	while (slice_split(&value, ',', &option))
+		if (++h->options > OPTIONS_MAX)
+			return refuse(h, REASON_BAD_MESSAGE);
+	return HEAD_OK;
+}
+
 static enum progress
 note_connection(struct head *h, struct slice value)
 {
@@ -287,7 +299,8 @@ note_expect(struct head *h, struct slice value)
 #define BIT(known) (UINT64_C(1) << (known))
 
 static const uint64_t noted = BIT(KNOWN_CONNECTION) | BIT(KNOWN_CONTENT_LENGTH) |
-    BIT(KNOWN_EXPECT) | BIT(KNOWN_HOST) | BIT(KNOWN_TRANSFER_ENCODING);
+    BIT(KNOWN_EXPECT) | BIT(KNOWN_HOST) | BIT(KNOWN_PROXY_CONNECTION) |
+    BIT(KNOWN_TRANSFER_ENCODING);
 
 static enum progress
 note(struct head *h, enum known known, struct slice value)
@@ -301,6 +314,8 @@ note(struct head *h, enum known known, struct slice value)
 		return note_expect(h, value);
 	case KNOWN_HOST:
 		return h->question ? note_host(h, value) : HEAD_OK;
+	case KNOWN_PROXY_CONNECTION:
+		return note_proxy_connection(h, value);
 	case KNOWN_TRANSFER_ENCODING:
 		return note_coding(h, value);
 	default:
@@ -348,8 +363,10 @@ read_field(struct head *h, const char **at)         /* shape: parser */
 
 	if (likely(value < stop && *value == ' '))
 		value++;
-	while (unlikely(value < stop && (*value == ' ' || *value == '\t')))
+	while (unlikely(value < stop && (*value == ' ' || *value == '\t'))) {
+		h->m->spaced = true;
 		value++;
+	}
 
 	const char *p = scan(value, stop, h->end, SCAN_CONTROL);
 
@@ -363,8 +380,10 @@ read_field(struct head *h, const char **at)         /* shape: parser */
 
 	if (unlikely(progress != HEAD_OK))
 		return progress;
-	while (value_end > value && (value_end[-1] == ' ' || value_end[-1] == '\t'))
+	while (unlikely(value_end > value && (value_end[-1] == ' ' || value_end[-1] == '\t'))) {
+		h->m->spaced = true;
 		value_end--;
+	}
 	if (unlikely(h->m->field_count >= h->limits->count))
 		return refuse(h, REASON_HEAD_TOO_LARGE);
 
@@ -654,6 +673,7 @@ settle_host(struct head *h)
 	if (has || !h1_authority_read(authority, &parts))
 		return refuse(h, REASON_BAD_HOST);
 	m->host = parts.upper ? lowered(h->arena, parts.host) : parts.host;
+	message_add(m, h->arena, known_names[KNOWN_HOST], authority);
 	return HEAD_OK;
 }
 
