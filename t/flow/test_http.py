@@ -137,6 +137,25 @@ class Connection(flow.Case):
             self.assertEqual([c.answer().text, c.answer().text], ["GET /1", "GET /2"])
             self.assertTrue(c.ends())
 
+    def test_pipelined_and_cut(self):
+        """One that closes its half within a question gets the answers to those before it."""
+        half = b"POST /2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf"
+        s = self.server(PROXY, peer=self.peer(flow.http(lambda q: flow.answer(200, q.start.encode()))))
+        with s.client() as c:
+            c.send(flow.request("/1") + half)
+            c.shut()
+            self.assertIn("GET /1", c.answer().text)
+            self.assertTrue(c.ends())
+
+    def test_head_refused(self):
+        """No body for HEAD, however bad it is."""
+        s = self.server(FIXED % "")
+        for bad in (b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD /a b HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HEAD /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            with s.client() as c:
+                c.send(bad)
+                self.assertEqual(c.answer("HEAD").status, 400)
+                self.assertTrue(c.ends())
+
     def test_client_gone_while_a_peer_thinks(self):
         peer = self.peer(flow.http(lambda q: time.sleep(0.3) or flow.answer(200, b"late")))
         s = self.server(PROXY, peer=peer)

@@ -182,7 +182,10 @@ h1_read_question(struct conn *c, struct slice in)
 	}
 	h->looked = 0;
 	if (n < 0 || !uri_normalise(&ex->question, &ex->arena, &why)) {
+		uint8_t method = ex->question.method;
+
 		message_init(&ex->question);
+		ex->question.method = method;   /* HEAD has no body, good or bad (RFC 9110 9.3.2) */
 		h1_refuse(c, ex, why);
 		return in.n;
 	}
@@ -392,7 +395,8 @@ h1_finish(struct conn *c, size_t left)
 		conn_end(c);
 	} else if (h->phase == H1_BODY) {
 		exchange_client_failed(ex, REASON_CLIENT_GONE);
-		conn_close(c);
+		h->phase = H1_OVER;
+		conn_end(c);            /* answers to earlier questions may still be on their way */
 	}
 	/* Else the client has only said that it asks no more: it gets its answer. */
 }
