@@ -268,6 +268,8 @@ conn_arm(struct conn *c)
 
 	if (c->write_due != 0 && (due == 0 || c->write_due < due))
 		due = c->write_due;
+	if (c->look_due != 0 && (due == 0 || c->look_due < due))
+		due = c->look_due;
 	if (due == 0)
 		deadline_clear(&c->deadline);
 	else
@@ -309,6 +311,29 @@ conn_write_late(struct conn *c)
 	conn_reset(c);
 }
 
+/*
+ * Bytes and a reset right behind them are one event, and a short read ends it: when more is wanted
+ * and nothing comes, the socket is asked.
+ */
+static void
+conn_look(struct conn *c)
+{
+	int error = socket_error(c->wire.fd);
+
+	c->look_due = 0;
+	if (error != 0)
+		conn_broken(c, error);
+	else
+		conn_arm(c);
+}
+
+static void
+conn_look_later(struct conn *c)
+{
+	c->look_due = clock_ms() + CONN_LOOK;
+	conn_arm(c);
+}
+
 static void
 conn_on_deadline(struct deadline *d)
 {
@@ -318,6 +343,7 @@ conn_on_deadline(struct deadline *d)
 	if (c->state == CONN_CLOSED)
 		return;
 	if (c->tunnel != NULL) {
+		c->look_due = 0;
 		tunnel_late(c->tunnel, c);
 	} else if (c->write_due != 0 && c->write_due <= now) {
 		conn_write_late(c);
@@ -328,6 +354,8 @@ conn_on_deadline(struct deadline *d)
 			conn_close(c);
 		else
 			c->protocol->late(c, c->expects);
+	} else if (c->look_due != 0 && c->look_due <= now) {
+		conn_look(c);
 	} else {
 		conn_arm(c);
 	}
@@ -521,6 +549,9 @@ conn_read_once(struct conn *c, size_t *budget)
 	if (c->state == CONN_LINGERING)
 		return true;
 	conn_feed(c, in);
+	if (!c->readable && c->exchange != NULL && (c->hold & HOLD_TURN) == 0 &&
+	    c->state == CONN_OPEN && c->tunnel == NULL)
+		conn_look_later(c);
 	return true;
 }
 

@@ -27,8 +27,10 @@ enum {
 	CONN_BUDGET = 256 * 1024,       /* bytes read in one turn */
 	CONN_PIECES_READ = 64,          /* messages, or pieces of one, taken in one turn */
 	CONN_SMALL = 4096,
+	CONN_SMALL = 4096,
 	CONN_WINDOW = 24 * 1024,        /* bytes of a read, until one was full */
-	CONN_WINDOW_LEAST = 256
+	CONN_WINDOW_LEAST = 256,
+	CONN_LOOK = 1000                /* ms of silence behind which a reset may be hidden */
 };
 
 enum conn_state {
@@ -99,6 +101,7 @@ struct conn {
 	uint32_t idle_timeout;
 	/* ms of clock_ms(); 0: not set. The deadline is the earlier one */
 	uint64_t expect_due, write_due;
+	uint64_t look_due;              /* when to ask whether it was reset; 0: no reason to */
 	uint16_t binding;               /* client: number; the listener is engine_listener(c) */
 	/* client: of the listener when it was accepted; peer: of the pool key */
 	uint64_t fingerprint;

@@ -15,7 +15,6 @@
 
 enum {
 	FULL_READS = 2,                 /* in a row: then a way is spliced */
-	LOOK = 1000,                    /* ms of silence behind which a reset may be hidden */
 	PIPES_KEPT = 32                 /* open ones that a worker keeps for the next way */
 };
 
@@ -128,7 +127,7 @@ is_over(const struct tunnel *t)
 static uint64_t
 due_of(struct tunnel *t, struct conn *c)
 {
-	uint64_t due = t->active + (t->looked ? t->idle : MIN_OF(t->idle, (uint32_t)LOOK));
+	uint64_t due = t->active + (t->looked ? t->idle : MIN_OF(t->idle, (uint32_t)CONN_LOOK));
 	uint64_t stuck = way_into(t, c)->stuck;
 
 	return stuck != 0 ? MIN_OF(due, stuck + t->write) : due;
@@ -181,7 +180,7 @@ tunnel_late(struct tunnel *t, struct conn *c)
 		    conn_reset);
 	else if (t->active + t->idle <= now)
 		end(t, REASON_IDLE_TIMEOUT, conn_close);
-	else if (!t->looked && t->active + LOOK <= now)
+	else if (!t->looked && t->active + CONN_LOOK <= now)
 		look(t, c);
 	else
 		arm(t, c);

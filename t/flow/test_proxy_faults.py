@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Peers that fail, in every way a peer can: 502 and 504 in the right places, the next peer tried, nothing leaked."""
+import os
+import signal
 import socket
 import time
 
@@ -51,6 +53,23 @@ class Faults(flow.Case):
 
     def test_closed_in_the_head(self):
         self.assertEqual(self.status(lambda stream, peer: stream.question() and stream.send(b"HTTP/1.1 200 OK\r\nX: ")), 502)
+
+    def test_reset_right_behind_a_part(self):
+        """Both are there when we wake, as one event: seen long before any timeout."""
+        workers = []
+
+        def script(stream, peer):
+            stream.question()
+            for p in workers:
+                os.kill(p, signal.SIGSTOP)
+            stream.send(b"HTTP/1.1 200 OK\r\nX: ")
+            stream.reset()
+            for p in workers:
+                os.kill(p, signal.SIGCONT)
+
+        s = self.server(ONE.replace("300ms", "60s"), peer=self.peer(script))
+        workers += s.workers()
+        self.assertEqual(s.get("/").status, 502)
 
     def test_no_answer(self):
         before = time.monotonic()
