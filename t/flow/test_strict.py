@@ -184,6 +184,8 @@ PASSED = [
      b"Connection: TE\r\nConnection: X\r\nX: y\r\n\r\n", GET + ADDED + b"\r\n"),
     ("claims", GET + b"X-Forwarded-For: 6.6.6.6\r\nx-forwarded-host: evil\r\nX-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6\r\n\r\n",
      GET + ADDED + b"\r\n"),
+    ("tabs and zeros around a length", POST + b"Content-Length:\t \t02 \t\r\nX: y\r\n\r\nhi", POST + b"X: y\r\nContent-Length: 2\r\n" + ADDED + b"\r\n"),
+    ("a length without a space", POST + b"Content-Length:2\r\n\r\nhi", POST + b"Content-Length: 2\r\n" + ADDED + b"\r\n"),
     ("one empty line first", b"\r\n" + GET + b"\r\n", GET + ADDED + b"\r\n"),
     ("a later minor version", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", GET + ADDED + b"\r\n"),
     ("dots and escapes", b"GET /a/./b/../%63?x=%2f..%00 HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /a/c?x=%2f..%00 HTTP/1.1\r\nHost: a\r\n" + ADDED + b"\r\n"),
@@ -351,6 +353,19 @@ class Answers(flow.Case):
                     a = c.answer()
                     self.assertEqual(a.status, 200)
                     self.assertEqual(a.text, "fine %d" % (last + 1))
+
+    def test_spaces_around_a_length(self):
+        """Read, and not passed on: there are clients that stumble."""
+        self.start()
+        for method in ("GET", "HEAD"):
+            self.bad = b"HTTP/1.1 200 OK\r\nContent-Length:\t002\t\r\n\r\n" + (b"ok" if method == "GET" else b"")
+            with self.s.client() as c:
+                c.send(flow.request("/", method=method))
+                a = c.answer(method)
+                self.assertEqual(a.body, b"ok" if method == "GET" else b"")
+                self.assertEqual(a.raw_head.count(b"\r\nContent-Length: 2\r\n"), 1)
+        self.bad = b"HTTP/1.1 204 None\r\nContent-Length:\t0\r\n\r\n"
+        self.assertEqual(self.s.get("/", host="a").all("Content-Length"), [])
 
     def test_no_answer(self):
         """On a new connection: from a pooled one it would be the sign that it was closed as it was used again."""

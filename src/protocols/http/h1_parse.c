@@ -209,6 +209,26 @@ note_host(struct head *h, struct slice value)
 	return HEAD_OK;
 }
 
+/*
+ * Goes on as one space and digits without zeros in front: all take tabs, other spaces and zeros
+ * for nothing, but not all take them.
+ */
+static void
+tidy_length(struct head *h, struct slice value)
+{
+	struct message *m = h->m;
+	struct message_field *f = &m->fields[m->field_count - 1];
+	bool spaces = f->value_at == f->name_at + f->name_n + 2u && value.at[-1] == ' ' &&
+	    f->end == f->value_at + f->value_n + 2;
+
+	if (likely(spaces && (value.at[0] != '0' || value.n == 1)))
+		return;
+	while (value.n > 1 && value.at[0] == '0')
+		value = slice_after(value, 1);
+	f->removed = true;
+	message_add(m, h->arena, known_names[KNOWN_CONTENT_LENGTH], value);
+}
+
 /* RFC 9112 6.3: one number, and no Transfer-Encoding beside it. */
 static enum progress
 note_length(struct head *h, struct slice value)
@@ -218,6 +238,7 @@ note_length(struct head *h, struct slice value)
 	if (value.n > 15 || !slice_to_u64(value, &h->m->length))
 		return refuse(h, REASON_BAD_MESSAGE);
 	h->m->body = BODY_LENGTH;
+	tidy_length(h, value);
 	return HEAD_OK;
 }
 
@@ -732,9 +753,7 @@ settle_answer_body(struct head *h)
 
 	if (m->status < 200 || m->status == 204) {
 		/* RFC 9110 8.6: it must not have a length; many have "0" */
-		for (size_t i = 0; i < m->field_count; i++)
-			m->fields[i].removed |= m->fields[i].known == KNOWN_CONTENT_LENGTH;
-		m->known &= ~BIT(KNOWN_CONTENT_LENGTH);
+		message_remove(m, KNOWN_CONTENT_LENGTH, SLICE_EMPTY);
 		m->body = BODY_NONE;
 	} else if (m->status == 304) {
 		m->body = BODY_NONE;
