@@ -27,7 +27,6 @@ enum {
 	CONN_BUDGET = 256 * 1024,       /* bytes read in one turn */
 	CONN_PIECES_READ = 64,          /* messages, or pieces of one, taken in one turn */
 	CONN_SMALL = 4096,
-	CONN_SMALL = 4096,
 	CONN_WINDOW = 24 * 1024,        /* bytes of a read, until one was full */
 	CONN_WINDOW_LEAST = 256,
 	CONN_LOOK = 1000                /* ms of silence behind which a reset may be hidden */

@@ -118,7 +118,7 @@ struct message {
 	/* a WebSocket handshake: a question that asks, an answer that agrees */
 	bool upgrade;
 	bool expect;                    /* Expect: 100-continue */
-	bool spaced;                    /* a field has more white space than ": " */
+	bool spaced;                    /* a field has other white space than ": " */
 	uint64_t length;                /* BODY_LENGTH */
 
 	struct piece method_text, target;       /* the target as it came */

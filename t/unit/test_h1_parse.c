@@ -325,8 +325,10 @@ says_what_a_question_is(void **state)
 	assert_int_equal(m->fields[3].end + 2, m->size);
 	assert_false(m->upgrade || m->expect);
 	assert_true(m->spaced);
-	check_good(true, SLICE("GET / HTTP/1.1\r\n" H "A:b\r\nC: \r\nD: e f\tg\r\n\r\n"));
+	check_good(true, SLICE("GET / HTTP/1.1\r\n" H "A: b\r\nC: \r\nD: e f\tg\r\n\r\n"));
 	assert_false(m->spaced);
+	check_good(true, SLICE("GET / HTTP/1.1\r\n" H "A:b\r\n\r\n"));
+	assert_true(m->spaced);
 
 	check_good(true, SLICE("GET http://EXAMPLE.org:81?q HTTP/1.0\r\n\r\n"));
 	assert_true(slice_is(m->host, "example.org"));

@@ -209,23 +209,17 @@ note_host(struct head *h, struct slice value)
 	return HEAD_OK;
 }
 
-/*
- * Goes on as one space and digits without zeros in front: all take tabs, other spaces and zeros
- * for nothing, but not all take them.
- */
+/* Zeros in front mean nothing, but not to every reader: they do not go on. */
 static void
 tidy_length(struct head *h, struct slice value)
 {
 	struct message *m = h->m;
-	struct message_field *f = &m->fields[m->field_count - 1];
-	bool spaces = f->value_at == f->name_at + f->name_n + 2u && value.at[-1] == ' ' &&
-	    f->end == f->value_at + f->value_n + 2;
 
-	if (likely(spaces && (value.at[0] != '0' || value.n == 1)))
+	if (likely(value.at[0] != '0' || value.n == 1))
 		return;
 	while (value.n > 1 && value.at[0] == '0')
 		value = slice_after(value, 1);
-	f->removed = true;
+	m->fields[m->field_count - 1].removed = true;
 	message_add(m, h->arena, known_names[KNOWN_CONTENT_LENGTH], value);
 }
 
@@ -384,6 +378,8 @@ read_field(struct head *h, const char **at)         /* shape: parser */
 
 	if (likely(value < stop && *value == ' '))
 		value++;
+	else
+		h->m->spaced = true;
 	while (unlikely(value < stop && (*value == ' ' || *value == '\t'))) {
 		h->m->spaced = true;
 		value++;
