@@ -13,6 +13,7 @@
 
 #include "base/map.h"
 #include "core/exchange.h"
+#include "core/pattern.h"
 
 /* ------------------------------------------------------------------ regular expressions */
 
@@ -20,13 +21,14 @@ enum {
 	MATCH_STEPS = 100000,
 	MATCH_HEAP_KIB = 1024,
 	JIT_STACK_MIN = 32 * 1024, JIT_STACK_MAX = 512 * 1024,
-	PATTERN_MAX = 16 * 1024
+	PATTERN_MAX = 16 * 1024,
+	PIECES_ROOM = 1 + 2 * 2         /* beyond the pattern's own length */
 };
 
 struct regex {
 	pcre2_code *code;
-	struct slice pattern;           /* behind this struct, as the prefix is */
-	struct slice prefix;
+	struct slice pattern;           /* behind this struct, as the pieces are */
+	struct slice prefix, pieces;
 	uint32_t holders;
 	bool nocase, anchored;
 	bool jit_tried;
@@ -67,115 +69,35 @@ regex_release(void *what)
 	free(re);
 }
 
-/* Behind the class that opens at `at`; 0: not understood. */
+/* A byte that PCRE2 itself found to be in every match, where it is one whatever the case. */
 static size_t
-skip_class(struct slice p, size_t at)
+add_unit(const pcre2_code *code, uint32_t type, uint32_t unit, char *out)
 {
-	at++;
-	if (at < p.n && p.at[at] == '^')
-		at++;
-	if (at < p.n && p.at[at] == ']')
-		at++;
-	for (; at < p.n && p.at[at] != ']'; at++) {
-		if (p.at[at] == '\\')
-			at++;
-		else if (p.at[at] == '[' && at + 1 < p.n && strchr(":.=", p.at[at + 1]) != NULL)
-			return 0;       /* [:alpha:]: its brackets are not the class's */
-	}
-	return at < p.n ? at + 1 : 0;
-}
+	uint32_t has = 0, byte = 0;
 
-/* What may stand behind `(?` without changing how the rest of the pattern is read. */
-static bool
-is_plain_group(struct slice p, size_t at)
-{
-	return at < p.n && strchr(":=!<>P'", p.at[at]) != NULL;
-}
-
-/*
- * May the pattern be read from its start as far as it is literal: no choice outside groups, no
- * options and nothing else that changes the meaning of what stands before or behind it.
- * In doubt: false.
- */
-static bool
-is_one_branch(struct slice p)
-{
-	size_t depth = 0;
-
-	for (size_t i = 0; i < p.n;) {
-		switch (p.at[i]) {
-		case '\\':
-			if (i + 1 >= p.n || p.at[i + 1] == 'Q' || p.at[i + 1] == 'E')
-				return false;
-			i += 2;
-			continue;
-		case '[':
-			i = skip_class(p, i);
-			if (i == 0)
-				return false;
-			continue;
-		case '(':
-			if (i + 1 < p.n && (p.at[i + 1] == '*' ||
-					       (p.at[i + 1] == '?' && !is_plain_group(p, i + 2))))
-				return false;
-			depth++;
-			break;
-		case ')':
-			if (depth-- == 0)
-				return false;
-			break;
-		case '|':
-			if (depth == 0)
-				return false;
-			break;
-		}
-		i++;
-	}
-	return depth == 0;
-}
-
-/*
- * Writes what the pattern begins with behind its `^`: up to the first byte
- * that stands for anything but itself, once or more.
- */
-static size_t
-literal_prefix(struct slice p, char *out)
-{
-	size_t n = 0;
-
-	for (size_t i = 1; i < p.n; i++) {
-		char c = p.at[i];
-
-		if (strchr(".[()|*+?{$^", c) != NULL)
-			break;
-		if (c == '\\') {
-			if (++i == p.n || ascii_is_alpha(p.at[i]) || ascii_is_digit(p.at[i]) ||
-			    (uint8_t)p.at[i] >= 0x80)
-				break;
-			c = p.at[i];
-		}
-		/* {0} takes it away, as * and ? may */
-		if (i + 1 < p.n && strchr("*?{", p.at[i + 1]) != NULL && p.at[i + 1] != '\0')
-			break;
-		out[n++] = c;
-	}
-	return n;
+	if (pcre2_pattern_info(code, type, &has) != 0 || has != 1 ||
+	    pcre2_pattern_info(code, unit, &byte) != 0 || byte == 0 || byte >= 0x80)
+		return 0;
+	out[0] = (char)byte;
+	out[1] = '\0';
+	return 2;
 }
 
 /* PCRE2 and our own reading of the pattern must agree that it is anchored. */
 static void
-find_prefix(struct regex *re, char *room)
+read_pattern(struct regex *re, char *room)
 {
+	struct pattern p = pattern_read(re->pattern, re->nocase, room);
 	uint32_t options = 0;
 
-	re->prefix = SLICE_EMPTY;
-	if (pcre2_pattern_info(re->code, PCRE2_INFO_ALLOPTIONS, &options) != 0)
-		return;
-	re->anchored = (options & PCRE2_ANCHORED) != 0;
-	if (!re->anchored || re->nocase || re->pattern.n == 0 || re->pattern.at[0] != '^' ||
-	    !is_one_branch(re->pattern))
-		return;
-	re->prefix = slice_make(room, literal_prefix(re->pattern, room));
+	if (pcre2_pattern_info(re->code, PCRE2_INFO_ALLOPTIONS, &options) == 0)
+		re->anchored = (options & PCRE2_ANCHORED) != 0;
+	re->prefix = re->anchored ? p.prefix : SLICE_EMPTY;
+	re->pieces = slice_make(room, p.pieces.n);
+	re->pieces.n += add_unit(
+	    re->code, PCRE2_INFO_FIRSTCODETYPE, PCRE2_INFO_FIRSTCODEUNIT, room + re->pieces.n);
+	re->pieces.n += add_unit(
+	    re->code, PCRE2_INFO_LASTCODETYPE, PCRE2_INFO_LASTCODEUNIT, room + re->pieces.n);
 }
 
 static struct regex *
@@ -202,7 +124,7 @@ regex_new(struct reading *r, struct slice pattern, bool nocase, struct span at)
 		return NULL;
 	}
 
-	struct regex *re = memory_zalloc(sizeof(*re) + 2 * pattern.n);
+	struct regex *re = memory_zalloc(sizeof(*re) + 2 * pattern.n + PIECES_ROOM);
 	char *copy = (char *)(re + 1);
 
 	memcpy(copy, pattern.at, pattern.n);
@@ -210,7 +132,7 @@ regex_new(struct reading *r, struct slice pattern, bool nocase, struct span at)
 	re->pattern = slice_make(copy, pattern.n);
 	re->nocase = nocase;
 	re->holders = 1;
-	find_prefix(re, copy + pattern.n);
+	read_pattern(re, copy + pattern.n);
 	return re;
 }
 
@@ -301,6 +223,12 @@ regex_prefix(const struct regex *re, bool *anchored)
 {
 	*anchored = re->anchored;
 	return re->prefix;
+}
+
+struct slice
+regex_pieces(const struct regex *re)
+{
+	return re->pieces;
 }
 
 /* PCRE2's own, by name. */

@@ -29,6 +29,11 @@ bool regex_match_in(struct exchange *ex, struct regex *re, struct slice subject,
     size_t captures[2 * REGEX_CAPTURES_MAX]);
 /* What every match begins with (may be empty); *anchored: only at the start of the subject. */
 struct slice regex_prefix(const struct regex *re, bool *anchored);
+/*
+ * Pieces that are in every text that matches, ASCII letters in any case; a NUL stands behind each.
+ * May be empty.
+ */
+struct slice regex_pieces(const struct regex *re);
 /* Index of a named group, or -1. */
 int regex_group(const struct regex *re, struct slice name);
 /*

@@ -3,7 +3,8 @@
  * Routes in a compressed trie over what their paths begin with. A path walks
  * down it once and meets the few lists of routes that can match; of these the
  * earliest in the file is tried first. Regular expressions stand in the trie by their
- * literal prefix, so that only those run which could match.
+ * literal prefix, so that only those run which could match; where many would stand at one place,
+ * they stand in a sieve instead, which a path walks once more.
  */
 #include "core/route.h"
 
@@ -11,6 +12,7 @@
 
 #include "base/map.h"
 #include "core/exchange.h"
+#include "core/sieve.h"
 
 /* ------------------------------------------------------------------ the trie */
 
@@ -39,6 +41,7 @@ struct node {
 struct route_table {
 	const struct route *routes;
 	struct node root;
+	const struct sieve *sieve;      /* of regexes that do not stand in the trie; or NULL */
 	size_t depth;                   /* the most lists that a path can meet */
 };
 
@@ -171,8 +174,52 @@ plant(struct planter *p, struct node *node, size_t from, size_t to, size_t depth
 	}
 }
 
-struct route_table *
-route_table_build(struct arena *a, const struct route *routes, size_t count)
+/* As many regexes at one place are dearer than a walk over the path. */
+enum { MANY_REGEXES = 4 };
+
+static bool
+is_regex(const struct route_table *t, const struct key *key)
+{
+	return t->routes[key->order].kind == ROUTE_REGEX;
+}
+
+static int
+item_compare(const void *a, const void *b)
+{
+	const struct sieve_item *x = a, *y = b;
+
+	return (x->order > y->order) - (x->order < y->order);
+}
+
+/* Moves regexes of places that have many out of `keys`, which are sorted; returns what is left. */
+static size_t
+take_many(struct route_table *t, struct arena *a, struct key *keys, size_t count)
+{
+	struct sieve_item *items = memory_alloc((count + 1) * sizeof(*items));
+	size_t left = 0, taken = 0;
+
+	for (size_t i = 0, from = 0; i < count; from = i) {
+		size_t regexes = 0;
+
+		for (; i < count && slice_equal(keys[i].text, keys[from].text); i++)
+			regexes += is_regex(t, &keys[i]);
+		for (size_t k = from; k < i; k++)
+			if (regexes >= MANY_REGEXES && is_regex(t, &keys[k]))
+				items[taken++] = (struct sieve_item){
+					regex_pieces(t->routes[keys[k].order].regex), keys[k].order
+				};
+			else
+				keys[left++] = keys[k];
+	}
+	qsort(items, taken, sizeof(*items), item_compare);
+	if (taken > 0)
+		t->sieve = sieve_build(a, items, taken);
+	free(items);
+	return left;
+}
+
+static struct route_table *
+table_build(struct arena *a, const struct route *routes, size_t count, bool sieved)
 {
 	struct route_table *t = arena_zalloc(a, sizeof(*t));
 	struct key *keys = memory_alloc((count + 1) * sizeof(*keys));
@@ -182,10 +229,19 @@ route_table_build(struct arena *a, const struct route *routes, size_t count)
 	for (size_t i = 0; i < count; i++)
 		keys[i] = route_key(&routes[i]);
 	qsort(keys, count, sizeof(*keys), key_compare);
+	if (sieved)
+		count = take_many(t, a, keys, count);
 	if (count > 0)
 		plant(&p, &t->root, 0, count, 0, 0);
+	t->depth += t->sieve != NULL;
 	free(keys);
 	return t;
+}
+
+struct route_table *
+route_table_build(struct arena *a, const struct route *routes, size_t count)
+{
+	return table_build(a, routes, count, true);
 }
 
 static const struct node *
@@ -254,6 +310,17 @@ route_fits(const struct route *route, struct exchange *ex)
 	return route->when == NULL || condition_is(route->when, ex);
 }
 
+static size_t
+meet_sieved(const struct route_table *t, struct exchange *ex, struct orders *met, size_t count)
+{
+	const uint32_t *at;
+	size_t n = sieve_ask(t->sieve, &ex->engine->loop.scratch, ex->question.path, &at);
+
+	if (n > 0)
+		met[count++] = (struct orders){ at, at + n };
+	return count;
+}
+
 /* The earliest order of all lists is taken off its list. */
 static uint32_t
 take_first(struct orders *met, size_t *count)
@@ -281,6 +348,8 @@ route_find(const struct route_table *t, struct exchange *ex)
 
 	size_t count = gather(t, ex->question.path, FIT_EXACT, met);
 
+	if (t->sieve != NULL)
+		count = meet_sieved(t, ex, met, count);
 	while (count > 0) {
 		const struct route *route = &t->routes[take_first(met, &count)];
 
@@ -429,7 +498,7 @@ route_report_unreachable(struct diag *d, const struct route *routes, size_t coun
 	struct survey s = { 0 };
 
 	arena_init(&s.arena, NULL, 0);
-	s.table = route_table_build(&s.arena, routes, count);
+	s.table = table_build(&s.arena, routes, count, false);
 	map_init(&s.twins, &s.arena, false);
 	s.met = arena_array(&s.arena, s.table->depth + 1, sizeof(*s.met));
 	for (size_t i = 0; i < count; i++) {

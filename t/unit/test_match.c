@@ -52,7 +52,9 @@ test_prefix(void **state)
 	expect_prefix("^/a(?#|)b", false, "", true);
 	expect_prefix("^/a", true, "", true);
 	expect_prefix("(?m)^/a", false, "", false);
-	expect_prefix("^/a[[:alpha:]|]", false, "", true);
+	expect_prefix("^/a[[:alpha:]|]", false, "/a", true);
+	expect_prefix("^/a[[:a]b", false, "", true);
+	expect_prefix("^/a\\c[|^]b", false, "", true);
 	expect_prefix("^/a[[:alpha:]]|^/b[c]", false, "", true);
 	expect_prefix("^/a[]|]b|c", false, "", false);
 }
