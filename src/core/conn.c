@@ -760,6 +760,10 @@ static void
 conn_written(struct conn *c, size_t n)
 {
 	c->sent += n;
+	if (likely(c->backlog == NULL && n == c->out_n)) {
+		c->out_n = 0;
+		return;
+	}
 	while (n != 0 && c->backlog != NULL) {
 		struct backlog *b = c->backlog;
 		size_t of = MIN_OF(n, b->n);

@@ -551,7 +551,7 @@ exchange_return(struct exchange *ex, uint16_t status, struct slice type, struct 
 	m->body = BODY_LENGTH;
 	m->length = body.n;
 	if (type.n != 0 && body.n != 0)
-		message_add(m, &ex->arena, SLICE("Content-Type"), type);
+		message_add_known(m, &ex->arena, KNOWN_CONTENT_TYPE, type);
 	exchange_enter(ex);
 	exchange_return_head(ex, body.n == 0);
 	if (body.n != 0)

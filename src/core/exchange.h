@@ -61,7 +61,11 @@ struct exchange {
 	const struct addr *src;
 	int log_sink;                   /* of the engine; -1: none */
 	uint8_t log_format;             /* enum access_format */
-	uint32_t captures[32];          /* pairs of positions in question.path; UINT32_MAX: unset */
+	/*
+	 * pairs of positions in question.path, REGEX_CAPTURES_MAX of them, UINT32_MAX: unset; of
+	 * the arena once a regex matched
+	 */
+	uint32_t *captures;
 	const struct regex *captured;   /* the regex they are of; or NULL */
 
 	uint64_t number;

@@ -156,9 +156,12 @@ get_duration(struct exchange *ex, const struct field_ref *ref, size_t nth, struc
 static bool
 get_capture(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
 {
+	if (nth != 0 || ex->captured == NULL)
+		return false;
+
 	uint32_t from = ex->captures[2 * ref->known], to = ex->captures[2 * ref->known + 1];
 
-	if (nth != 0 || ex->captured == NULL || from > to || to > ex->question.path.n)
+	if (from > to || to > ex->question.path.n)
 		return false;
 	out->text = slice_make(ex->question.path.at + from, to - from);
 	return true;

@@ -106,17 +106,19 @@ word_spells(uint64_t known, uint64_t word)
 	return ((differ & ~cases) | ((differ & cases) << 1 & ~known)) == 0;
 }
 
-/* Cheaper than the general comparison, and every field of every head walks through here. */
-static bool
-spells(struct slice known, struct slice name)
+/*
+ * Of one size. Cheaper than the general comparison, and every field of every head walks through
+ * here: the last eight bytes overlap what came before.
+ */
+static inline bool
+spells(const char *known, const char *name, size_t n)
 {
-	size_t i = 0;
-
-	for (; i + 8 <= known.n; i += 8)
-		if (!word_spells(bytes_word(known.at + i, 8), bytes_word(name.at + i, 8)))
+	if (unlikely(n < 8))
+		return word_spells(bytes_word(known, n), bytes_word(name, n));
+	for (size_t i = 0; i < n - 8; i += 8)
+		if (!word_spells(bytes_word(known + i, 8), bytes_word(name + i, 8)))
 			return false;
-	return i == known.n || word_spells(bytes_word(known.at + i, known.n - i),
-				   bytes_word(name.at + i, known.n - i));
+	return word_spells(bytes_word(known + n - 8, 8), bytes_word(name + n - 8, 8));
 }
 
 enum known
@@ -130,10 +132,11 @@ known_find(struct slice name)
 	unsigned near = (unsigned char)name.at[name.n * 3 / 4] | 0x20;
 	unsigned last = (unsigned char)name.at[name.n - 1] | 0x20;
 	enum known known = slots[SLOT(first, near, last)];
+	struct slice spelled = known_names[known];
 
-	if (known_names[known].n != name.n)
+	if (spelled.n != name.n || !spells(spelled.at, name.at, name.n))
 		return KNOWN_NONE;
-	return spells(known_names[known], name) ? known : KNOWN_NONE;
+	return known;
 }
 
 void
@@ -204,15 +207,29 @@ message_remove(struct message *m, enum known known, struct slice name)
 	m->edits_end = at;
 }
 
-void
-message_add(struct message *m, struct arena *a, struct slice name, struct slice value)
+static void
+add_edit(struct message *m, struct arena *a, struct slice name, struct slice value)
 {
 	struct message_edit *e = arena_alloc(a, sizeof(*e));
-	enum known known = known_find(name);
 
 	*e = (struct message_edit){ name, value, NULL };
 	*m->edits_end = e;
 	m->edits_end = &e->next;
+}
+
+void
+message_add_known(struct message *m, struct arena *a, enum known known, struct slice value)
+{
+	add_edit(m, a, known_names[known], value);
+	m->known |= UINT64_C(1) << known;
+}
+
+void
+message_add(struct message *m, struct arena *a, struct slice name, struct slice value)
+{
+	enum known known = known_find(name);
+
+	add_edit(m, a, name, value);
 	if (known != KNOWN_NONE)
 		m->known |= UINT64_C(1) << known;
 }

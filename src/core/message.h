@@ -167,6 +167,7 @@ bool message_find(
 void message_remove(struct message *m, enum known known, struct slice name);
 /* The slices must live as long as the exchange. */
 void message_add(struct message *m, struct arena *a, struct slice name, struct slice value);
+void message_add_known(struct message *m, struct arena *a, enum known known, struct slice value);
 /* The bytes at base move to `to`; slices that point into them move along. */
 void message_move(struct message *m, const char *to);
 

@@ -290,10 +290,10 @@ regex_fits(const struct route *route, struct exchange *ex)
 {
 	size_t found[2 * REGEX_CAPTURES_MAX];
 
-	_Static_assert(ARRAY_COUNT(found) == ARRAY_COUNT(((struct exchange *)NULL)->captures),
-	    "room for all captures");
 	if (!regex_match_in(ex, route->regex, ex->question.path, found))
 		return false;
+	if (ex->captures == NULL)
+		ex->captures = arena_array(&ex->arena, ARRAY_COUNT(found), sizeof(*ex->captures));
 	for (size_t i = 0; i < ARRAY_COUNT(found); i++)
 		ex->captures[i] = found[i] == SIZE_MAX ? UINT32_MAX : (uint32_t)found[i];
 	ex->captured = route->regex;

@@ -12,7 +12,7 @@ copy_content_type(struct exchange *ex)
 	struct slice type;
 
 	if (message_find(&ex->question, KNOWN_CONTENT_TYPE, SLICE_EMPTY, 0, &type))
-		message_add(&ex->answer, &ex->arena, known_names[KNOWN_CONTENT_TYPE],
+		message_add_known(&ex->answer, &ex->arena, KNOWN_CONTENT_TYPE,
 		    arena_slice(&ex->arena, type));
 }
 

@@ -88,7 +88,7 @@ redirect_question(struct exchange *ex, const struct step *step)
 		exchange_abort(ex, redirect->target == NULL ? REASON_BAD_HOST : REASON_INTERNAL);
 		return STEP_TAKE;
 	}
-	message_add(&ex->answer, &ex->arena, known_names[KNOWN_LOCATION], target);
+	message_add_known(&ex->answer, &ex->arena, KNOWN_LOCATION, target);
 	exchange_return(ex, redirect->status, SLICE_EMPTY, SLICE_EMPTY);
 	return STEP_TAKE;
 }

@@ -220,7 +220,7 @@ tidy_length(struct head *h, struct slice value)
 	while (value.n > 1 && value.at[0] == '0')
 		value = slice_after(value, 1);
 	m->fields[m->field_count - 1].removed = true;
-	message_add(m, h->arena, known_names[KNOWN_CONTENT_LENGTH], value);
+	message_add_known(m, h->arena, KNOWN_CONTENT_LENGTH, value);
 }
 
 /* RFC 9112 6.3: one number, and no Transfer-Encoding beside it. */
@@ -690,7 +690,7 @@ settle_host(struct head *h)
 	if (has || !h1_authority_read(authority, &parts))
 		return refuse(h, REASON_BAD_HOST);
 	m->host = parts.upper ? lowered(h->arena, parts.host) : parts.host;
-	message_add(m, h->arena, known_names[KNOWN_HOST], authority);
+	message_add_known(m, h->arena, KNOWN_HOST, authority);
 	return HEAD_OK;
 }
 
