@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
 	BLOCK_LEAST = 4 * 1024,
@@ -30,47 +29,6 @@ struct arena_cleanup {
 };
 
 _Static_assert(sizeof(struct arena_block) % 16 == 0, "what follows a block's head is aligned");
-
-/* The text is a constant and goes out by write: nothing here may want memory. */
-NORETURN static void
-memory_gone(void)
-{
-	static const char text[] = "millrace: out of memory\n";
-	ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
-
-	(void)n;
-	abort();
-}
-
-void *
-memory_alloc(size_t size)
-{
-	void *p = malloc(MAX_OF(size, (size_t)1));
-
-	if (unlikely(p == NULL))
-		memory_gone();
-	return p;
-}
-
-void *
-memory_zalloc(size_t size)
-{
-	void *p = calloc(1, MAX_OF(size, (size_t)1));
-
-	if (unlikely(p == NULL))
-		memory_gone();
-	return p;
-}
-
-void *
-memory_realloc(void *p, size_t size)
-{
-	void *moved = realloc(p, MAX_OF(size, (size_t)1));
-
-	if (unlikely(moved == NULL))
-		memory_gone();
-	return moved;
-}
 
 /* A frame of the stack goes without a word, and the next one would find its memory hidden. */
 static bool

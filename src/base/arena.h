@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Bump memory with one end: everything taken from an arena goes when the
- * arena does. Allocation cannot fail: out of memory ends the process.
+ * arena does. Allocation cannot fail (memory.h).
  */
 #ifndef MILLRACE_BASE_ARENA_H
 #define MILLRACE_BASE_ARENA_H
 
 #include "base/bytes.h"
+#include "base/memory.h"
 
 struct arena_block;
 struct arena_cleanup;
@@ -63,10 +64,5 @@ void arena_on_reset(struct arena *a, void (*run)(void *what), void *what);
 void *arena_grow(struct arena *a, void *array_pointer, size_t *count, size_t *room, size_t size);
 #define ARENA_PUSH(a, array, count, room) \
 	((__typeof__(array))arena_grow((a), &(array), &(count), &(room), sizeof(*(array))))
-
-/* malloc and friends that never return NULL; free with free(). */
-void *memory_alloc(size_t size);
-void *memory_zalloc(size_t size);
-void *memory_realloc(void *p, size_t size);
 
 #endif

@@ -491,6 +491,22 @@ has_room(const struct access_sink *sink)
 	return sink->size - sink->n >= ACCESS_LINE_MAX;
 }
 
+static bool
+grow_buffer(struct access_sink *sink)
+{
+	size_t size = sink->size == 0 ? ACCESS_FIRST : sink->size * 2;
+	char *grown = size <= ACCESS_MAX ? memory_try(size) : NULL;
+
+	if (grown == NULL)
+		return false;
+	if (sink->n != 0)
+		memcpy(grown, sink->buffer, sink->n);
+	free(sink->buffer);
+	sink->buffer = grown;
+	sink->size = size;
+	return true;
+}
+
 /* Room for one line: there is, or it is written out, or the buffer grows. */
 static bool
 make_room(struct access_sink *sink)
@@ -499,13 +515,17 @@ make_room(struct access_sink *sink)
 		return true;
 	if (sink->size >= ACCESS_FLUSH && sink->n >= sink->stuck)
 		access_flush(sink);
-	if (has_room(sink))
-		return true;
-	if (sink->size == ACCESS_MAX)
-		return false;
-	sink->size = sink->size == 0 ? ACCESS_FIRST : sink->size * 2;
-	sink->buffer = memory_realloc(sink->buffer, sink->size);
-	return true;
+	return has_room(sink) || grow_buffer(sink);
+}
+
+static void
+drop_line(struct access_sink *sink, struct engine *e)
+{
+	sink->dropped++;
+	engine_count(&e->shared->log_dropped, 1);
+	log_limited(&sink->failed, LOG_ERROR,
+	    "access log \"" SLICE_FORMAT "\" does not keep up: lines are dropped",
+	    SLICE_ARG(sink->path));
 }
 
 void
@@ -514,8 +534,7 @@ access_write(struct access_sink *sink, enum access_format format, struct exchang
 	if (format == ACCESS_OFF || sink->fd < 0)
 		return;
 	if (!make_room(sink)) {
-		sink->dropped++;
-		engine_count(&ex->engine->shared->log_dropped, 1);
+		drop_line(sink, ex->engine);
 		return;
 	}
 

@@ -90,12 +90,26 @@ conn_open_client(struct engine *e, int fd, uint16_t binding, const struct addr *
 	return c;
 }
 
+/* Rather than a question, what is idle is given up. */
+static int
+conn_connect(struct engine *e, const struct addr *to, bool *pending)
+{
+	if (!engine_has_room_for_peer(e))
+		return -1;
+
+	int fd = socket_connect(to, pending);
+
+	if (unlikely(fd < 0) && (errno == EMFILE || errno == ENFILE) && engine_free_descriptors(e))
+		fd = socket_connect(to, pending);
+	return fd;
+}
+
 struct conn *
 conn_open_peer(struct engine *e, const struct addr *to, const struct protocol_ops *protocol,
     struct exchange *ex, uint64_t connect_timeout, struct slice first)
 {
 	bool pending;
-	int fd = socket_connect(to, &pending);
+	int fd = conn_connect(e, to, &pending);
 
 	if (fd < 0)
 		return NULL;
@@ -237,6 +251,16 @@ conn_on_rest(struct loop_task *t)
 		engine_check_room(e);
 }
 
+static enum reason
+conn_reason(const struct conn *c, int error)
+{
+	if (error == ENOMEM)
+		return REASON_MEMORY;
+	if (c->side == SIDE_CLIENT)
+		return REASON_CLIENT_GONE;
+	return c->state == CONN_CONNECTING ? REASON_PEER_REFUSED : REASON_PEER_RESET;
+}
+
 /* The descriptor failed: whoever waits on it is told. */
 static void
 conn_broken(struct conn *c, int error)
@@ -247,16 +271,34 @@ conn_broken(struct conn *c, int error)
 		tunnel_broken(c->tunnel, c, error);
 		return;
 	}
-	if (ex == NULL || c->state == CONN_LINGERING) {
-		conn_close(c);
-	} else if (c->side == SIDE_CLIENT) {
-		exchange_client_failed(ex, REASON_CLIENT_GONE);
-		conn_close(c);
-	} else {
-		exchange_peer_failed(
-		    ex, c->state == CONN_CONNECTING ? REASON_PEER_REFUSED : REASON_PEER_RESET);
-		conn_close(c);
+	if (ex != NULL && c->state != CONN_LINGERING) {
+		if (c->side == SIDE_CLIENT)
+			exchange_client_failed(ex, conn_reason(c, error));
+		else
+			exchange_peer_failed(ex, conn_reason(c, error));
+	} else if (error == ENOMEM) {
+		engine_count(&c->engine->shared->reasons[REASON_MEMORY], 1);
 	}
+	/* The other end must not take what it has for the whole. */
+	if (error == ENOMEM)
+		conn_reset(c);
+	else
+		conn_close(c);
+}
+
+void
+conn_sacrifice(struct conn *c)
+{
+	conn_broken(c, ENOMEM);
+}
+
+/* No memory for what it brought, or for what waits: it ends with the pass. */
+static void
+conn_starve(struct conn *c)
+{
+	c->readable = c->writable = false;
+	c->broken = ENOMEM;
+	loop_queue(&c->engine->loop, LOOP_FLUSH, &c->flush);
 }
 
 /* ------------------------------------------------------------------ deadlines */
@@ -388,10 +430,15 @@ conn_keep(struct conn *c, struct slice rest)
 		return;
 	}
 
-	char *own = memory_alloc(rest.n);
+	char *own = memory_try(rest.n);
 
-	memcpy(own, rest.at, rest.n);
+	if (own != NULL)
+		memcpy(own, rest.at, rest.n);
 	conn_drop_input(c);
+	if (own == NULL) {
+		conn_starve(c);
+		return;
+	}
 	c->in = own;
 	c->in_n = c->in_size = (uint32_t)rest.n;
 }
@@ -467,7 +514,10 @@ conn_other(const struct conn *c)
 	return c == ex->client ? ex->peer : ex->client;
 }
 
-/* A much is left of before: read behind it in its own block, which grows by doubling. */
+/*
+ * A much is left of before: read behind it in its own block, which grows by doubling. NULL: there
+ * is no memory for that.
+ */
 static char *
 conn_own_window(struct conn *c, size_t *room)
 {
@@ -475,8 +525,10 @@ conn_own_window(struct conn *c, size_t *room)
 
 	if (c->in_size - end < CONN_SMALL) {
 		size_t size = (size_t)c->in_n * 2;
-		char *grown = memory_alloc(size);
+		char *grown = memory_try(size);
 
+		if (grown == NULL)
+			return NULL;
 		memcpy(grown, c->in + c->in_at, c->in_n);
 		scratch_free_later(&c->engine->loop.scratch, c->in);
 		c->in = grown;
@@ -530,6 +582,12 @@ conn_read_once(struct conn *c, size_t *budget)
 	bool own = c->in_n > CONN_SMALL;
 	size_t room;
 	char *at = own ? conn_own_window(c, &room) : conn_scratch_window(c, &room);
+
+	if (unlikely(at == NULL)) {
+		conn_starve(c);
+		return false;
+	}
+
 	ssize_t n = c->wire_ops->read(&c->wire, at, room);
 
 	if (n <= 0)
@@ -580,7 +638,8 @@ conn_read(struct conn *c)
 	size_t budget = CONN_BUDGET;
 
 	while (c->readable && conn_may_read(c)) {
-		if (budget == 0 || c->paused) {
+		/* What was read must have its memory first. */
+		if (budget == 0 || c->paused || unlikely(memory_is_short)) {
 			loop_queue(&c->engine->loop, LOOP_READY, &c->ready);
 			return;
 		}
@@ -796,9 +855,9 @@ conn_written(struct conn *c, size_t n)
 static void
 conn_save(struct conn *c)
 {
-	if (c->out_n != 0) {
-		struct backlog *b = memory_alloc(sizeof(*b) + c->out_n);
+	struct backlog *b = c->out_n != 0 ? memory_try(sizeof(*b) + c->out_n) : NULL;
 
+	if (b != NULL) {
 		*b = (struct backlog){ 0 };
 		for (struct segment *s = c->out; s != NULL; s = s->next) {
 			memcpy(b->bytes + b->n, s->at, s->n);
@@ -807,10 +866,12 @@ conn_save(struct conn *c)
 		*c->backlog_end = b;
 		c->backlog_end = &b->next;
 		c->backlog_n += b->n;
-		c->out_n = 0;
+	} else if (c->out_n != 0) {
+		conn_starve(c);
 	}
 	c->out = NULL;
 	c->out_end = &c->out;
+	c->out_n = 0;
 }
 
 /* Writes until all is out or the socket is full; false: it broke. */
@@ -933,7 +994,8 @@ conn_flush(struct conn *c)
 		return;
 	}
 	conn_save(c);
-	conn_set_congested(c, c->backlog_n != 0);
+	if (likely(c->broken == 0))
+		conn_set_congested(c, c->backlog_n != 0);
 }
 
 /*
@@ -963,6 +1025,8 @@ conn_on_flush(struct loop_task *t)
 		if (c->out != NULL)
 			c->engine->pins--;
 		conn_save(c);
+		if (c->broken != 0)
+			conn_broken(c, c->broken);
 		return;
 	}
 	if (c->broken == 0)

@@ -172,6 +172,8 @@ void conn_end(struct conn *c);
 /* At once; what was not written is lost. The exchange on it must have been told. */
 void conn_close(struct conn *c);
 void conn_reset(struct conn *c);         /* the same with RST */
+/* With RST, its exchange told: for the memory that it holds. Between two passes. */
+void conn_sacrifice(struct conn *c);
 
 void conn_set_hold(struct conn *c, enum conn_hold why);
 /* reads on in this pass when none is left */

@@ -11,11 +11,14 @@
 #include "base/clock.h"
 #include "core/engine.h"
 #include "core/exchange.h"
+#include "core/shortage.h"
 #include "core/tunnel.h"
 
 enum {
 	ACCEPT_BUDGET = 64,             /* connections of one event */
 	ACCEPT_PAUSE = 200,             /* ms, when not even one to refuse can be accepted */
+	CLIENTS_MOST = 95,              /* percent of the connections: accepting pauses … */
+	CLIENTS_AGAIN = 90,             /* … and resumes */
 	DRAIN_ACCEPTS = 64,             /* such events, at most, when the worker leaves */
 };
 
@@ -26,16 +29,20 @@ struct accepter {
 	struct accepter *next;
 	int fd;
 	uint16_t binding;
-	bool paused;
 };
 
 static void engine_on_accept(struct loop_event *event, unsigned what);
 static void engine_on_accept_again(struct deadline *d);
+static void engine_open_spare(struct engine *e);
 
 bool
 engine_open(struct engine *e)
 {
-	*e = (struct engine){ .spare_fd = -1, .accept_again.run = engine_on_accept_again };
+	*e = (struct engine){
+		.spare_fd = -1,
+		.pipes_max = SIZE_MAX,
+		.accept_again.run = engine_on_accept_again,
+	};
 	if (!loop_open(&e->loop))
 		return false;
 	arena_init(&e->arena, NULL, 0);
@@ -44,7 +51,7 @@ engine_open(struct engine *e)
 	e->shared = arena_zalloc(&e->arena, sizeof(*e->shared));
 	e->bindings = memory_zalloc(sizeof(*e->bindings));
 	e->binding_count = 1;
-	e->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	engine_open_spare(e);
 	return true;
 }
 
@@ -73,9 +80,8 @@ engine_accept(struct engine *e, uint16_t binding, int fd)
 	a->engine = e;
 	a->fd = fd;
 	a->binding = binding;
-	if (e->accept_paused)
-		a->paused = true;
-	else if (!loop_watch(&e->loop, &a->event, fd, LOOP_LEVEL, engine_on_accept)) {
+	if (e->accept_paused == 0 &&
+	    !loop_watch(&e->loop, &a->event, fd, LOOP_LEVEL, engine_on_accept)) {
 		free(a);
 		return false;
 	}
@@ -104,68 +110,150 @@ engine_unaccept(struct engine *e, uint16_t binding, int fd)
 	}
 }
 
-/* Full: the rest waits in the kernel, or goes to other workers. */
 static void
-engine_set_paused(struct engine *e, bool paused)
+engine_watch_accepters(struct engine *e, bool on)
 {
-	e->accept_paused = paused;
 	for (size_t i = 0; i < e->binding_count; i++)
 		for (struct accepter *a = e->bindings[i].accepters; a != NULL; a = a->next) {
-			a->paused = paused;
-			if (paused && a->event.watched)
+			if (!on && a->event.watched)
 				loop_unwatch(&a->event);
-			else if (!paused && !a->event.watched &&
+			else if (on && !a->event.watched &&
 			    !loop_watch(&e->loop, &a->event, a->fd, LOOP_LEVEL, engine_on_accept))
 				log_errno(LOG_ALERT, errno, "a listener cannot be watched again");
 		}
 }
 
-/* Accepting pauses at 95 % of the connections allowed and resumes at 90 %. */
+/* Who comes then waits in the kernel, or goes to other workers. */
+void
+engine_pause(struct engine *e, enum pause why)
+{
+	if (e->accept_paused == 0)
+		engine_watch_accepters(e, false);
+	e->accept_paused |= (uint8_t)why;
+}
+
+void
+engine_resume(struct engine *e, enum pause why)
+{
+	if ((e->accept_paused & why) == 0)
+		return;
+	e->accept_paused &= (uint8_t)~why;
+	if (e->accept_paused == 0)
+		engine_watch_accepters(e, true);
+}
+
+/* ------------------------------------------------------------------ room */
+
+/* So many percent of the connections that are allowed; without a snapshot any number is. */
+static uint64_t
+engine_connections(const struct engine *e, unsigned percent)
+{
+	if (e->snapshot == NULL || e->snapshot->connections_max == 0)
+		return UINT64_MAX;
+	return (uint64_t)e->snapshot->connections_max * percent / 100;
+}
+
+/* Below a number of connections, if need be without those that are kept for no one. */
+static bool
+engine_is_below(struct engine *e, uint64_t most)
+{
+	while (e->conn_count >= most)
+		if (!upstream_free_idle(e))
+			return false;
+	return true;
+}
+
+static bool
+engine_has_room_for_client(struct engine *e)
+{
+	return engine_is_below(e, engine_connections(e, CLIENTS_MOST));
+}
+
+bool
+engine_has_room_for_peer(struct engine *e)
+{
+	if (likely(engine_is_below(e, engine_connections(e, 100))))
+		return true;
+	errno = EMFILE;
+	return false;
+}
+
 void
 engine_check_room(struct engine *e)
 {
 	static struct log_limit limit;
-	uint64_t max = e->snapshot != NULL ? (uint64_t)e->snapshot->connections_max : 0;
 
-	if (max == 0)
-		return;
-	if (!e->accept_paused && e->conn_count * 100 >= max * 95) {
-		log_limited(&limit, LOG_WARN, "%zu connections of %llu: accepting pauses",
-		    e->conn_count, (unsigned long long)max);
-		engine_set_paused(e, true);
-	} else if (e->accept_paused && e->accept_again.due == 0 &&
-		   e->conn_count * 100 <= max * 90 && !e->draining) {
-		engine_set_paused(e, false);
+	if ((e->accept_paused & PAUSE_CONNECTIONS) != 0) {
+		if (e->conn_count <= engine_connections(e, CLIENTS_AGAIN))
+			engine_resume(e, PAUSE_CONNECTIONS);
+	} else if (!engine_has_room_for_client(e)) {
+		log_limited(&limit, LOG_WARN, "%zu connections of %lld: accepting pauses",
+		    e->conn_count, (long long)e->snapshot->connections_max);
+		engine_pause(e, PAUSE_CONNECTIONS);
 	}
+}
+
+bool
+engine_free_descriptors(struct engine *e)
+{
+	if (e->free_pipe_count == 0)
+		return upstream_free_idle(e);
+	tunnel_close_pipes(e);
+	return true;
+}
+
+static void
+engine_open_spare(struct engine *e)
+{
+	if (e->spare_fd < 0)
+		e->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 static void
 engine_on_accept_again(struct deadline *d)
 {
-	engine_check_room(CONTAINER_OF(d, struct engine, accept_again));
+	struct engine *e = CONTAINER_OF(d, struct engine, accept_again);
+
+	engine_open_spare(e);
+	engine_resume(e, PAUSE_DESCRIPTORS);
 }
 
-/* Out of descriptors: one is given up to accept and refuse, so that the listener does not spin. */
+/* With the spare descriptor all that wait are told, as far as the budget goes. */
+static size_t
+engine_refuse_waiting(struct engine *e, int listener)
+{
+	struct addr from;
+	size_t n = 0;
+	int fd;
+
+	if (e->spare_fd >= 0)
+		close(e->spare_fd);
+	e->spare_fd = -1;
+	for (; n < ACCEPT_BUDGET && (fd = socket_accept(listener, &from)) >= 0; n++)
+		close(fd);
+	engine_open_spare(e);
+	return n;
+}
+
+/* Out of descriptors: who waits is refused, or else the listener would be ready for ever. */
 static void
 engine_refuse(struct engine *e, int listener)
 {
 	static struct log_limit limit;
-	struct addr from;
+	size_t refused = engine_refuse_waiting(e, listener);
 
-	log_limited(&limit, LOG_ALERT, "out of descriptors: a connection was refused");
-	engine_count(&e->shared->reasons[REASON_LIMIT], 1);
-	if (e->spare_fd >= 0)
-		close(e->spare_fd);
+	engine_count(&e->shared->reasons[REASON_LIMIT], refused);
+	log_limited(&limit, LOG_CRIT, "out of descriptors: %zu connections were refused", refused);
+	if (refused != 0 && e->spare_fd >= 0)
+		return;
+	engine_pause(e, PAUSE_DESCRIPTORS);
+	deadline_set(&e->loop, &e->accept_again, ACCEPT_PAUSE);
+}
 
-	int fd = socket_accept(listener, &from);
-
-	if (fd >= 0) {
-		close(fd);
-	} else if (errno != EAGAIN) {
-		engine_set_paused(e, true);
-		deadline_set(&e->loop, &e->accept_again, ACCEPT_PAUSE);
-	}
-	e->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+static bool
+is_out_of_descriptors(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
 /* True: the budget is used up, and more may wait. */
@@ -176,13 +264,18 @@ engine_accept_some(struct accepter *a)
 
 	for (int i = 0; i < ACCEPT_BUDGET; i++) {
 		struct addr from;
+
+		if (memory_is_short || !engine_has_room_for_client(e))
+			return false;
+
 		int fd = socket_accept(a->fd, &from);
 
 		if (fd >= 0) {
 			engine_count(&e->shared->accepted, 1);
 			conn_open_client(e, fd, a->binding, &from);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
-			   errno == ENOMEM) {
+		} else if (is_out_of_descriptors(errno)) {
+			if (engine_free_descriptors(e))
+				continue;
 			engine_refuse(e, a->fd);
 			return false;
 		} else if (errno != ECONNABORTED && errno != EINTR) {
@@ -218,6 +311,7 @@ engine_adopt(struct engine *e, struct snapshot *s)
 		b->fingerprint = s->listeners[i].fingerprint;
 	}
 	e->snapshot = s;
+	shortage_adopt(e);
 	if (old != NULL)
 		snapshot_release(e, old);
 }
@@ -244,7 +338,7 @@ engine_sink(struct engine *e, struct slice path, int fd)
 void
 engine_drain(struct engine *e)
 {
-	e->draining = true;
+	e->draining = e->parting = true;
 	for (size_t i = 0; i < e->binding_count; i++) {
 		/* Whoever has been promised a connection by the kernel gets it. */
 		for (struct accepter *a = e->bindings[i].accepters; a != NULL; a = a->next)
@@ -308,12 +402,21 @@ engine_free_lists(struct engine *e)
 }
 
 void
+engine_free_idle(struct engine *e)
+{
+	while (upstream_free_idle(e))
+		continue;
+	engine_free_lists(e);
+}
+
+void
 engine_close(struct engine *e)
 {
 	for (size_t i = 0; i < e->binding_count; i++)
 		engine_unaccept(e, (uint16_t)i, -1);
 	engine_close_conns(e);
 	deadline_remove(&e->loop, &e->accept_again);
+	shortage_close(e);
 	if (e->snapshot != NULL)
 		snapshot_release(e, e->snapshot);
 	engine_rest(e);

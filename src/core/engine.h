@@ -31,6 +31,12 @@ struct worker_shared {
 	_Atomic uint64_t generation;
 };
 
+/* Why nobody is accepted; any bit pauses. */
+enum pause { PAUSE_CONNECTIONS = 1, PAUSE_DESCRIPTORS = 2, PAUSE_MEMORY = 4 };
+
+/* How short memory is. TIGHT: what is new is refused; FULL: nobody is accepted either. */
+enum shortage { SHORTAGE_NONE, SHORTAGE_TIGHT, SHORTAGE_FULL };
+
 struct engine {
 	struct loop loop;
 	struct snapshot *snapshot;              /* current; held */
@@ -52,9 +58,16 @@ struct engine {
 	size_t pins;
 	struct wire_pipe *free_pipes;
 	size_t free_pipe_count;
+	/* open ones, and as many as take no descriptor from a connection */
+	size_t pipe_count, pipes_max;
 	bool draining;
-	bool accept_paused;
-	struct deadline accept_again;           /* paused for want of descriptors, not of room */
+	/* kept connections end with their answer: it drains, or memory is short */
+	bool parting;
+	uint8_t accept_paused;                  /* enum pause */
+	uint8_t shortage;                       /* enum shortage */
+	struct deadline look;                   /* at memory; runs while there is a reason to */
+	uint64_t failed_at;                     /* clock_ms() when an allocation failed last */
+	struct deadline accept_again;           /* behind PAUSE_DESCRIPTORS */
 	/* given up to accept and refuse when descriptors run out */
 	int spare_fd;
 };
@@ -76,6 +89,17 @@ void engine_drain(struct engine *e);
 bool engine_is_idle(const struct engine *e);
 /* Accepting pauses when there are too many connections, and goes on when there are fewer again. */
 void engine_check_room(struct engine *e);
+void engine_pause(struct engine *e, enum pause why);
+void engine_resume(struct engine *e, enum pause why);
+/*
+ * Whether one more connection to a peer is allowed: idle ones go for it, and if none is, it is not
+ * (errno EMFILE).
+ */
+MUST_USE bool engine_has_room_for_peer(struct engine *e);
+/* Closes what is open for no one: true if there was something. */
+bool engine_free_descriptors(struct engine *e);
+/* Memory that is kept for those to come. */
+void engine_free_idle(struct engine *e);
 /* Index of a sink of that path; opened with fd when it is new, else reopened with it. */
 int engine_sink(struct engine *e, struct slice path, int fd);
 

@@ -311,6 +311,11 @@ exchange_choose(struct exchange *ex)
 		return false;
 	}
 	ex->server_name = ex->server->name;
+	if (unlikely(ex->engine->shortage != SHORTAGE_NONE)) {
+		exchange_set(ex, &ex->server->settings);
+		exchange_abort(ex, REASON_MEMORY);
+		return false;
+	}
 	ex->route = route_find(ex->server->table, ex);
 	exchange_set(ex, ex->route != NULL ? ex->route->settings : &ex->server->settings);
 	if (ex->gave_up || ex->route == NULL)
@@ -594,6 +599,20 @@ exchange_answer_data(struct exchange *ex, struct slice data, bool last)
 
 /* ----------------------------------------------------------- what goes wrong, and back-pressure */
 
+/* What happens to all who come would fill the log: a line for many. */
+static bool
+exchange_log_crowd(const struct exchange *ex, enum reason reason)
+{
+	static struct log_limit limit, memory;
+
+	if (reason != REASON_LIMIT && reason != REASON_MEMORY)
+		return false;
+	log_limited(reason == REASON_LIMIT ? &limit : &memory, reason_texts[reason].level,
+	    "%s: questions are refused, of server " SLICE_FORMAT, reason_texts[reason].text,
+	    SLICE_ARG(ex->server_name));
+	return true;
+}
+
 static void
 exchange_log_failure(const struct exchange *ex, enum reason reason)
 {
@@ -604,7 +623,7 @@ exchange_log_failure(const struct exchange *ex, enum reason reason)
 	struct slice method = m->base != NULL ? message_piece(m, m->method_text) : SLICE_EMPTY;
 	struct slice target = m->base != NULL ? message_piece(m, m->target) : SLICE_EMPTY;
 
-	if (!log_enabled(r->level))
+	if (!log_enabled(r->level) || exchange_log_crowd(ex, reason))
 		return;
 	log_line(r->level,
 	    "%s, client " SLICE_FORMAT ", server " SLICE_FORMAT "%s" SLICE_FORMAT "%s" SLICE_FORMAT

@@ -46,6 +46,7 @@ const struct reason_text reason_texts[REASON_COUNT] = {
 		"the peer does not read", 504, LOG_ERROR },
 	[REASON_IDLE_TIMEOUT] = { "idle_timeout", "nothing moved either way", 0, LOG_INFO },
 	[REASON_LIMIT] = { "limit", "out of descriptors or connections", 503, LOG_WARN },
+	[REASON_MEMORY] = { "memory", "memory is short", 503, LOG_WARN },
 	[REASON_SHUTDOWN] = { "shutdown", "the worker is leaving", 503, LOG_INFO },
 	[REASON_PATTERN_LIMIT] = { "pattern_limit",
 		"a pattern ran into its limit", 500, LOG_ERROR },

@@ -37,6 +37,7 @@ enum reason {
 	REASON_PEER_WRITE_TIMEOUT,      /* the peer does not read: 504 */
 	REASON_IDLE_TIMEOUT,            /* a silent tunnel */
 	REASON_LIMIT,                   /* out of descriptors or connections: 503 */
+	REASON_MEMORY,                  /* out of memory, or of what may be used of it: 503 */
 	REASON_SHUTDOWN,                /* the worker is leaving: 503 */
 	REASON_PATTERN_LIMIT,           /* a pattern ran into its limit: 500 */
 	REASON_INTERNAL,                /* a step gave up: 500 */

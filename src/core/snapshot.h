@@ -41,6 +41,7 @@ struct snapshot {
 	struct slice error_path;        /* empty: stderr */
 	int error_level;                /* enum log_level */
 	int64_t connections_max;        /* per worker */
+	uint64_t memory_max;            /* bytes, per worker; 0: no budget */
 
 	struct listener *listeners;
 	size_t listener_count;

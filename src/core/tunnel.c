@@ -54,17 +54,28 @@ way_into(struct tunnel *t, const struct conn *c)
 static bool
 take_pipe(struct engine *e, struct wire_pipe *p)
 {
-	if (e->free_pipe_count == 0)
-		return wire_pipe_open(p);
-	*p = e->free_pipes[--e->free_pipe_count];
+	if (e->free_pipe_count != 0) {
+		*p = e->free_pipes[--e->free_pipe_count];
+		return true;
+	}
+	if (e->pipe_count >= e->pipes_max || !wire_pipe_open(p))
+		return false;
+	e->pipe_count++;
 	return true;
+}
+
+static void
+close_pipe(struct engine *e, struct wire_pipe *p)
+{
+	wire_pipe_close(p);
+	e->pipe_count--;
 }
 
 static void
 give_pipe(struct engine *e, struct wire_pipe *p)
 {
 	if (p->held != 0 || e->free_pipe_count == PIPES_KEPT) {
-		wire_pipe_close(p);
+		close_pipe(e, p);
 		return;
 	}
 	if (e->free_pipes == NULL)
@@ -77,7 +88,7 @@ void
 tunnel_close_pipes(struct engine *e)
 {
 	while (e->free_pipe_count > 0)
-		wire_pipe_close(&e->free_pipes[--e->free_pipe_count]);
+		close_pipe(e, &e->free_pipes[--e->free_pipe_count]);
 	free(e->free_pipes);
 	e->free_pipes = NULL;
 }
@@ -109,7 +120,9 @@ end(struct tunnel *t, enum reason reason, void (*close)(struct conn *))
 void
 tunnel_broken(struct tunnel *t, struct conn *c, int error)
 {
-	end(t, c->side == SIDE_CLIENT ? REASON_CLIENT_GONE : REASON_PEER_RESET, conn_reset);
+	enum reason reason = c->side == SIDE_CLIENT ? REASON_CLIENT_GONE : REASON_PEER_RESET;
+
+	end(t, error == ENOMEM ? REASON_MEMORY : reason, conn_reset);
 }
 
 static bool
@@ -306,7 +319,7 @@ step(struct tunnel *t, struct way *w, size_t *budget)
 	}
 	if (!from->readable || to->backlog_n != 0)
 		return false;
-	if (*budget == 0) {
+	if (*budget == 0 || unlikely(memory_is_short)) {
 		loop_queue(&from->engine->loop, LOOP_READY, &from->ready);
 		return false;
 	}

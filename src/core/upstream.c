@@ -363,7 +363,7 @@ upstream_give(struct conn *c)
 	if (c->pool_back != NULL)
 		return;
 	if (run == NULL || (int64_t)run->idle_count >= run->pool_idle || c->engine->draining ||
-	    c->state != CONN_OPEN || c->peer_fin || c->ended) {
+	    c->engine->accept_paused != 0 || c->state != CONN_OPEN || c->peer_fin || c->ended) {
 		conn_close(c);
 		return;
 	}
@@ -392,4 +392,39 @@ upstream_forget(struct conn *c)
 	c->pool_next = NULL;
 	c->pool_back = NULL;
 	c->peer->idle_count--;
+}
+
+static struct peer_run *
+largest_pool(struct engine *e)
+{
+	struct peer_run *most = NULL;
+
+	for (size_t i = 0; i < e->peers->room; i++) {
+		struct peer_run *run = e->peers->entries[i].value;
+
+		if (run != NULL && run->idle != NULL &&
+		    (most == NULL || run->idle_count > most->idle_count))
+			most = run;
+	}
+	return most;
+}
+
+/* More than one at a time: looking for them goes over all peers. */
+bool
+upstream_free_idle(struct engine *e)
+{
+	struct peer_run *run = largest_pool(e);
+
+	if (run == NULL)
+		return false;
+
+	struct conn *c = run->idle;
+
+	for (size_t kept = run->idle_count / 2; kept > 0; kept--)
+		c = c->pool_next;
+	for (struct conn *next; c != NULL; c = next) {
+		next = c->pool_next;
+		conn_close(c);
+	}
+	return true;
 }

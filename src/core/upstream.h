@@ -48,7 +48,7 @@ struct peer_shared {
 
 /*
  * What a worker keeps for an address: found by (protocol, address, PROXY line), so it outlives
- * snapshots. It is never freed.
+ * snapshots. It is never freed: there are as many as the configurations of one process have named.
  */
 struct peer_run {
 	struct slice key;
@@ -99,6 +99,8 @@ struct conn *upstream_take(
  * the caller closes it.
  */
 void upstream_give(struct conn *c);
+/* Closes the older half of the largest pool, at least one; false: none is idle. */
+bool upstream_free_idle(struct engine *e);
 /* An idle connection closed by itself: out of the pool. Called by conn_close. */
 void upstream_forget(struct conn *c);
 /*

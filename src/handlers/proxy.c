@@ -157,14 +157,31 @@ proxy_connect(struct exchange *ex, struct proxy_state *st)
 	return p;
 }
 
+/* A connection could not even be begun. */
+static enum reason
+proxy_reason(int error)
+{
+	switch (error) {
+	case EMFILE:
+	case ENFILE:
+		return REASON_LIMIT;
+	case ENOMEM:
+	case ENOBUFS:
+		return REASON_MEMORY;
+	default:
+		return REASON_PEER_REFUSED;
+	}
+}
+
 static void
 proxy_note_failure(struct exchange *ex, struct proxy_state *st, enum reason reason)
 {
 	st->reason = (uint8_t)reason;
 	st->tried.bits[st->peer->index / 64] |= UINT64_C(1) << st->peer->index % 64;
-	/* That we are out of descriptors is no fault of the peer. */
-	if (reason != REASON_LIMIT)
-		upstream_failed(ex->engine, ex->snapshot, st->upstream, st->peer);
+	/* What we are out of is no fault of the peer. */
+	if (reason == REASON_LIMIT || reason == REASON_MEMORY)
+		return;
+	upstream_failed(ex->engine, ex->snapshot, st->upstream, st->peer);
 	log_line(LOG_WARN, "upstream " SLICE_FORMAT ", peer " SLICE_FORMAT ": %s",
 	    SLICE_ARG(st->upstream->name), SLICE_ARG(st->peer->text), reason_texts[reason].text);
 }
@@ -209,8 +226,7 @@ proxy_try(struct exchange *ex, const struct step *step)
 		}
 		if (proxy_reach(ex, step))
 			return;
-		proxy_note_failure(ex, st,
-		    errno == EMFILE || errno == ENFILE ? REASON_LIMIT : REASON_PEER_REFUSED);
+		proxy_note_failure(ex, st, proxy_reason(errno));
 		if (st->retries == 0) {
 			exchange_abort(ex, (enum reason)st->reason);
 			return;
@@ -304,7 +320,7 @@ proxy_peer_fail(struct exchange *ex, const struct step *step, enum reason reason
 		st->fresh = true;
 		if (proxy_reach(ex, step))
 			return;
-		reason = REASON_PEER_REFUSED;
+		reason = proxy_reason(errno);
 	}
 	proxy_note_failure(ex, st, reason);
 	if (!again || st->retries == 0) {

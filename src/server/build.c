@@ -189,6 +189,7 @@ build_main(struct build *b)
 	s->daemon = m->daemon;
 	s->error_level = m->error_level;
 	s->connections_max = m->connections_max;
+	s->memory_max = m->memory_max;
 	s->pid_path = output_path(b, m->pid_path);
 	if (!slice_is(m->error_path, "stderr"))
 		s->error_path = output_path(b, m->error_path);

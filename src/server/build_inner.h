@@ -20,6 +20,7 @@ struct main_block {
 	struct slice error_path;
 	int error_level;                /* index into log_level_names */
 	int64_t connections_max;
+	uint64_t memory_max;
 	struct server_settings defaults;
 	struct list upstreams;          /* struct filled of struct named_upstream */
 	struct list maps;               /* … of struct map_block */

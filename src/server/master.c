@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -139,13 +140,32 @@ standard_fd(struct slice path)
 	return slice_is(path, "stdout") ? STDOUT_FILENO : -1;
 }
 
+/*
+ * A pipe that somebody gave us is opened once more: we must never wait for its reader, and the others
+ * who write to it may want to. In the background it is to be let go.
+ */
 static int
-open_log(struct slice path)
+open_standard(const struct master *m, int fd)
+{
+	char path[32];
+	struct stat info;
+
+	if (m->background || fstat(fd, &info) != 0 || !S_ISFIFO(info.st_mode))
+		return fd;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+
+	int own = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+
+	return own >= 0 ? own : fd;
+}
+
+static int
+open_log(const struct master *m, struct slice path)
 {
 	int fd = standard_fd(path);
 
 	if (fd >= 0)
-		return fd;
+		return open_standard(m, fd);
 	return open(
 	    path.at, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
 }
@@ -169,12 +189,12 @@ open_logs(struct master *m)
 	size_t count = m->bundle.header->logs.count;
 	bool good = true;
 
-	m->error_fd = open_log(error_path(m));
+	m->error_fd = open_log(m, error_path(m));
 	if (m->error_fd < 0)
 		good = process_refuse("cannot open %s: %s", error_path(m).at, strerror(errno));
 	m->log_fds = memory_zalloc((count + 1) * sizeof(*m->log_fds));
 	for (; m->log_count < count; m->log_count++) {
-		int fd = open_log(bundle_log(&m->bundle, m->log_count));
+		int fd = open_log(m, bundle_log(&m->bundle, m->log_count));
 
 		if (fd < 0)
 			good = process_refuse("cannot open %s: %s",
@@ -186,9 +206,9 @@ open_logs(struct master *m)
 
 /* The new one, or the old one when that fails. */
 static int
-reopen_log(struct slice path, int old)
+reopen_log(const struct master *m, struct slice path, int old)
 {
-	int fd = open_log(path);
+	int fd = open_log(m, path);
 
 	if (fd >= 0)
 		return fd;
@@ -209,7 +229,7 @@ send_logs(struct master *m, struct slot *s)
 static void
 reopen_logs(struct master *m)
 {
-	int error_fd = reopen_log(error_path(m), m->error_fd);
+	int error_fd = reopen_log(m, error_path(m), m->error_fd);
 
 	if (error_fd != m->error_fd) {
 		log_to(error_fd, m->bundle.header->error_level);
@@ -217,7 +237,7 @@ reopen_logs(struct master *m)
 		m->error_fd = error_fd;
 	}
 	for (size_t i = 0; i < m->log_count; i++) {
-		int fd = reopen_log(bundle_log(&m->bundle, i), m->log_fds[i]);
+		int fd = reopen_log(m, bundle_log(&m->bundle, i), m->log_fds[i]);
 
 		if (fd != m->log_fds[i])
 			close_log(m->log_fds[i]);
@@ -873,6 +893,7 @@ begin(struct master *m)
 		return process_refuse(
 		    "cannot write the pid file %s: %s", m->pid_file.path, strerror(errno));
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	process_name("server master");
 	log_name("master");
 	log_to(m->error_fd, m->bundle.header->error_level);

@@ -45,6 +45,16 @@ process_raise_descriptors(uint64_t need, uint64_t *allowed)
 	return setrlimit(RLIMIT_NOFILE, &limit) == 0;
 }
 
+uint64_t
+process_spare_descriptors(uint64_t need)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	return limit.rlim_cur - MIN_OF(limit.rlim_cur, need);
+}
+
 /* The kernel should not take the master, which would take all the others with it. */
 static void
 raise_oom_score(void)

@@ -16,6 +16,8 @@ PRINTF(1, 2) bool process_refuse(const char *format, ...);
  * False: fewer than need; *allowed says how many.
  */
 MUST_USE bool process_raise_descriptors(uint64_t need, uint64_t *allowed);
+/* How many more are allowed than are needed. */
+uint64_t process_spare_descriptors(uint64_t need);
 /*
  * Gives up root's rights for good and the ways back to any; no core dumps, first to go when memory
  * is short. False with errno: *what failed.

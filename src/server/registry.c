@@ -191,6 +191,11 @@ static const struct argument connections_arguments[] = {
 	{ 0 },
 };
 
+static const struct argument memory_arguments[] = {
+	{ .name = "SIZE", .type = &type_size, .min = 4 * 1024 * 1024, .max = INT64_MAX },
+	{ 0 },
+};
+
 static const struct argument upstream_arguments[] = {
 	{ .name = "NAME", .type = &type_name, .offset = offsetof(struct named_upstream, name) },
 	{ 0 },
@@ -217,7 +222,13 @@ static const struct directive main_rows[] = {
 	    .otherwise = "auto", .help = "How many processes serve; auto is one a CPU." },
 	{ "connections", DIRECTIVE_SETTING, .arguments = connections_arguments,
 	    .offset = offsetof(struct main_block, connections_max), .otherwise = "8192",
-	    .help = "How many connections a worker has at once, to clients and peers; more clients wait to be accepted." },
+	    .help = "How many connections a worker has at once, to clients and peers. At 95 % "
+	    "more clients wait to be accepted, the rest is for peers." },
+	{ "memory", DIRECTIVE_SETTING, .arguments = memory_arguments,
+	    .offset = offsetof(struct main_block, memory_max),
+	    .help = "How much memory a worker may use; without it there is no bound. At 80 % "
+	    "kept connections end with their answer and new questions get 503, at 95 % clients "
+	    "wait to be accepted." },
 	{ "daemon", DIRECTIVE_SETTING, .arguments = flag_arguments,
 	    .offset = offsetof(struct main_block, daemon),
 	    .otherwise = "off",

@@ -154,6 +154,7 @@ const struct elsewhere registry_elsewhere[] = {
 	BUT("maxconn", "HAProxy's maxconn is: connections N; at the top level"),
 	BUT("nbproc", "write: workers N;"),
 	BUT("nbthread", "write: workers N;"),
+	BUT("ulimit-n", "the limit is raised by itself to what connections N; needs"),
 	BUT("option", "there are no options to switch on"),
 	BUT("http-request", "write: request_header, deny, return or redirect"),
 	BUT("http-response", "write: response_header"),

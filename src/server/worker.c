@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "core/shortage.h"
 #include "server/build.h"
 #include "server/channel.h"
 #include "server/process.h"
@@ -416,6 +417,8 @@ each(void *what)
 
 	__atomic_store_n((uint64_t *)&mine->beat, clock_ms(), __ATOMIC_RELAXED);
 	engine_count(&mine->passes, 1);
+	if (unlikely(memory_is_short))
+		shortage_relieve(&w->engine);
 	if (w->engine.draining && engine_is_idle(&w->engine))
 		loop_stop(&w->engine.loop);
 }
@@ -424,7 +427,8 @@ each(void *what)
 static void
 ignore_signals(void)
 {
-	static const int ignored[] = { SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGPIPE };
+	static const int ignored[] = { SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGPIPE,
+		SIGXFSZ };
 
 	for (size_t i = 0; i < ARRAY_COUNT(ignored); i++)
 		signal(ignored[i], SIG_IGN);
@@ -438,7 +442,9 @@ open_worker(struct worker *w)
 
 	if (!engine_open(&w->engine))
 		return false;
+	memory_reserve();
 	w->engine.shared = start->mine;
+	w->engine.pipes_max = process_spare_descriptors(start->descriptors) / 2;
 	w->channel.receive = follow;
 	w->channel.ended = master_gone;
 	w->terminate.worker = w->quit.worker = w;
@@ -464,6 +470,7 @@ close_worker(struct worker *w)
 	forget_bundle(w);
 	if (w->engine.loop.base == NULL)
 		return;
+	memory_unreserve();
 	loop_unwatch(&w->terminate.event);
 	loop_unwatch(&w->quit.event);
 	channel_close(&w->channel);

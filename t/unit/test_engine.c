@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * core/engine: accepting (also when there is no more room, or no more descriptors), bindings over
- * a swap of snapshots, logs, the drain, and that everything is given back.
+ * core/engine and core/shortage: accepting (also when there is no more room, no descriptor, no
+ * memory), bindings over a swap of snapshots, logs, the drain, and that everything is given back.
  */
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "core/shortage.h"
 #include "road_case.h"
 
 #define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -87,7 +88,7 @@ pauses(void **state)
 		ends[i] = connect_to(&a);
 		road_turn(&road);
 	}
-	assert_true(road.engine.accept_paused);
+	assert_int_equal(road.engine.accept_paused, PAUSE_CONNECTIONS);
 	assert_int_equal(road.engine.conn_count, 19);
 	for (size_t i = 0; i < ARRAY_COUNT(ends); i++) {
 		expect_answer(&ends[i]);
@@ -95,19 +96,123 @@ pauses(void **state)
 		road_turn(&road);
 	}
 	road_turn(&road);
-	assert_false(road.engine.accept_paused);
+	assert_int_equal(road.engine.accept_paused, 0);
 	assert_int_equal(road.engine.conn_count, 0);
 	assert_int_equal(road.engine.shared->accepted, 40);
 	road_close(&road);
+}
+
+/* Not one more than is allowed, however many wait; a flood is 64 a pass, and who is here goes first. */
+static void
+counts_exactly(void **state)
+{
+	road_open(&road, "connections 100; server { listen 80; return 200 \"x\"; }");
+
+	struct addr a = accept_on(1, "a");
+	struct end first = connect_to(&a), ends[64], more[60];
+
+	road_turn(&road);
+	for (size_t i = 0; i < ARRAY_COUNT(ends); i++)
+		ends[i] = connect_to(&a);
+	end_say(&first, GET);
+	road_pass(&road);
+	end_expect_start(&first, "HTTP/1.1 200 OK\r\n");
+	assert_in_range(road.engine.conn_count, 1, 65);
+	road_turn(&road);
+	assert_int_equal(road.engine.conn_count, 65);
+	assert_int_equal(road.engine.accept_paused, 0);
+	for (size_t i = 0; i < ARRAY_COUNT(more); i++)
+		more[i] = connect_to(&a);
+	road_turn(&road);
+	assert_int_equal(road.engine.conn_count, 95);
+	assert_int_equal(road.engine.accept_paused, PAUSE_CONNECTIONS);
+	expect_answer(&ends[3]);
+	for (size_t i = 0; i < 4; i++)
+		end_close(&ends[i]);
+	road_turn(&road);
+	assert_int_equal(road.engine.conn_count, 91);
+	end_close(&ends[4]);
+	road_turn(&road);
+	assert_int_equal(road.engine.conn_count, 95);
+	for (size_t i = 5; i < ARRAY_COUNT(ends); i++)
+		end_close(&ends[i]);
+	for (size_t i = 0; i < ARRAY_COUNT(more); i++)
+		end_close(&more[i]);
+	end_close(&first);
+	road_close(&road);
+}
+
+/* Peers count too: the idle ones go for a new one, and when none is left the question is refused. */
+static void
+counts_peers(void **state)
+{
+	struct end peers[4], clients[8];
+
+	road_open(&road, "connections 16; upstream a { server unix:@/a; pool { idle 9; } }"
+	    "upstream b { server unix:@/b; } server { listen 80; route /a { proxy a; } route { proxy b; } }");
+
+	int a = road_listener(&road, "a"), b = road_listener(&road, "b");
+
+	for (size_t i = 0; i < 3; i++) {
+		clients[i] = road_client(&road);
+		end_say(&clients[i], "GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+	}
+	road_turn(&road);
+	for (size_t i = 0; i < 3; i++) {
+		peers[i] = road_accept(a);
+		end_say(&peers[i], "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+	}
+	road_turn(&road);
+	assert_int_equal(road_count(&road, SIDE_PEER), 3);
+	for (size_t i = 3; i < 8; i++)
+		clients[i] = road_client(&road);
+	for (size_t i = 0; i < 8; i++) {        /* five find room, three that of the pool of a */
+		end_say(&clients[i], GET);
+		road_turn(&road);
+		assert_in_range(road.engine.conn_count, 12, 16);
+	}
+	assert_int_equal(road_count(&road, SIDE_PEER), 8);
+	assert_int_equal(road.engine.conn_count, 16);
+	assert_int_equal(road_reason(&road, REASON_LIMIT), 0);
+
+	struct end late = road_client(&road);   /* the test opens it: nothing asks for room */
+
+	end_say(&late, GET);
+	road_turn(&road);
+	end_expect_start(&late, "HTTP/1.1 503 Service Unavailable\r\n");
+	assert_int_equal(road_reason(&road, REASON_LIMIT), 1);
+	assert_int_equal(road.snapshot->upstream_runs[1].states[0].shared->failed, 0);
+	assert_true(road_accept(b).fd >= 0);
+	road.descriptors++;                     /* ours */
+	for (size_t i = 0; i < 3; i++)
+		end_close(&peers[i]);
+	for (size_t i = 0; i < 8; i++)
+		end_close(&clients[i]);
+	end_close(&late);
+	road_close(&road);
+}
+
+/* No descriptor more than there are: how many are open is left to those who are. */
+static struct rlimit
+run_out(void)
+{
+	struct rlimit before, few;
+	int top = dup(0);
+
+	close(top);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = (rlim_t)top;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	return before;
 }
 
 /* One is given up to refuse: the client is told, the listener does not spin. */
 static void
 out_of_descriptors(void **state)
 {
-	struct rlimit before, few;
-	struct end ends[4];
-	int top;
+	struct rlimit before;
+	struct end ends[60];
 
 	road_open(&road, fixed);
 
@@ -115,22 +220,17 @@ out_of_descriptors(void **state)
 
 	for (size_t i = 0; i < ARRAY_COUNT(ends); i++)
 		ends[i] = connect_to(&a);
-	top = dup(0);
-	close(top);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	few = before;
-	few.rlim_cur = (rlim_t)top;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-	for (int i = 0; i < 10; i++)
-		road_pass(&road);
+	before = run_out();
+	road_pass(&road);
 	setrlimit(RLIMIT_NOFILE, &before);
 	for (size_t i = 0; i < ARRAY_COUNT(ends); i++) {
 		end_read(&ends[i]);
 		assert_true(ends[i].ended);
 		end_close(&ends[i]);
 	}
-	assert_int_equal(road_reason(&road, REASON_LIMIT), 4);
+	assert_int_equal(road_reason(&road, REASON_LIMIT), 60);
 	assert_int_equal(road.engine.conn_count, 0);
+	assert_int_equal(road.engine.accept_paused, 0);
 
 	/* and it goes on */
 	struct end e = connect_to(&a);
@@ -140,6 +240,241 @@ out_of_descriptors(void **state)
 	end_close(&e);
 	road_close(&road);
 }
+
+/* Not even that one: nobody looks at the listener for a moment, and the spare one is taken again. */
+static void
+out_of_spare_descriptors(void **state)
+{
+	struct rlimit before;
+
+	road_open(&road, fixed);
+
+	struct addr a = accept_on(1, "a");
+	struct end e = connect_to(&a), f = connect_to(&a);
+
+	road_turn(&road);
+	close(road.engine.spare_fd);
+	road.engine.spare_fd = -1;
+
+	struct end late = connect_to(&a);
+
+	before = run_out();
+	for (int i = 0; i < 5; i++)
+		road_pass(&road);
+	assert_int_equal(road.engine.accept_paused, PAUSE_DESCRIPTORS);
+	expect_answer(&e);
+	expect_answer(&f);
+	road_wait(&road, 400);
+	assert_int_equal(road.engine.accept_paused, PAUSE_DESCRIPTORS);
+	setrlimit(RLIMIT_NOFILE, &before);
+	road_wait(&road, 400);
+	assert_int_equal(road.engine.accept_paused, 0);
+	assert_true(road.engine.spare_fd >= 0);
+	expect_answer(&late);
+	end_close(&e);
+	end_close(&f);
+	end_close(&late);
+	road_close(&road);
+}
+
+/* A peer's connection that is kept for nobody makes room for a client, and for another peer. */
+static void
+gives_up_idle_peers(void **state)
+{
+	struct rlimit before;
+	struct end client, peer;
+
+	road_open(&road, "upstream a { server unix:@/a; } upstream b { server unix:@/b; }"
+	    "server { listen 80; route /a { proxy a; } route /b { proxy b; } route { return 200 \"x\"; } }");
+
+	int a = road_listener(&road, "a"), b = road_listener(&road, "b");
+	struct addr here = accept_on(1, "c");
+
+	client = road_client(&road);
+	end_say(&client, "GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+	road_turn(&road);
+	peer = road_accept(a);
+	end_say(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+	road_turn(&road);
+	end_expect_start(&client, "HTTP/1.1 200 OK\r\n");
+	assert_int_equal(road_count(&road, SIDE_PEER), 1);
+	before = run_out();
+	end_say(&client, "GET /b HTTP/1.1\r\nHost: a\r\n\r\n");
+	road_turn(&road);
+	setrlimit(RLIMIT_NOFILE, &before);
+	end_read(&peer);
+	assert_true(peer.ended);
+	end_close(&peer);
+	peer = road_accept(b);
+	assert_true(peer.fd >= 0);
+	end_say(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+	road_turn(&road);
+	end_expect_start(&client, "HTTP/1.1 200 OK\r\n");
+	assert_int_equal(road_count(&road, SIDE_PEER), 1);
+
+	struct end late = connect_to(&here);
+
+	before = run_out();
+	road_turn(&road);
+	setrlimit(RLIMIT_NOFILE, &before);
+	expect_answer(&late);
+	assert_int_equal(road_count(&road, SIDE_PEER), 0);
+	assert_int_equal(road_reason(&road, REASON_LIMIT), 0);
+
+	/* with none left the question is refused, and that is not the peer's fault */
+	before = run_out();
+	end_say(&client, "GET /b HTTP/1.1\r\nHost: a\r\n\r\n");
+	road_turn(&road);
+	setrlimit(RLIMIT_NOFILE, &before);
+	end_expect_start(&client, "HTTP/1.1 503 Service Unavailable\r\n");
+	assert_int_equal(road_reason(&road, REASON_LIMIT), 1);
+	assert_int_equal(road.snapshot->upstream_runs[1].states[0].shared->failed, 0);
+	end_close(&peer);
+	end_close(&client);
+	end_close(&late);
+	road_close(&road);
+}
+
+/* ------------------------------------------------------------------ memory */
+
+/* So many percent of the budget are in use. */
+static void
+use(size_t percent)
+{
+	static char *held;
+	size_t budget = road.snapshot->memory_max, used;
+
+	free(held);
+	held = NULL;
+	used = memory_in_use();
+	if (percent != 0)
+		held = memory_alloc(budget / 100 * percent - used);
+	road_wait(&road, 100);
+}
+
+/* At 80 % of the budget kept connections end and what is new is refused, at 95 % nobody is accepted. */
+static void
+keeps_to_its_budget(void **state)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), "memory %zu; server { listen 80; return 200 \"x\"; }",
+	    3 * memory_in_use() + 64 * 1024 * 1024);
+	road_open(&road, text);
+
+	struct addr a = accept_on(1, "a");
+	struct end e = connect_to(&a), f = connect_to(&a), late;
+
+	road_wait(&road, 100);
+	expect_answer(&e);
+	use(79);
+	assert_int_equal(road.engine.shortage, SHORTAGE_NONE);
+	use(81);
+	assert_int_equal(road.engine.shortage, SHORTAGE_TIGHT);
+	/* a kept connection ends with its answer */
+	end_say(&e, GET);
+	road_turn(&road);
+	end_read(&e);
+	assert_true(end_has(&e, "HTTP/1.1 503 Service Unavailable\r\n"));
+	assert_true(end_has(&e, "Connection: close\r\n"));
+	assert_true(e.ended);
+	use(94);
+	assert_int_equal(road.engine.shortage, SHORTAGE_TIGHT);
+	late = connect_to(&a);
+	end_say(&late, GET);
+	road_turn(&road);
+	end_expect_start(&late, "HTTP/1.1 503 Service Unavailable\r\n");
+	end_close(&late);
+	assert_int_equal(road_reason(&road, REASON_MEMORY), 2);
+	assert_int_equal(road.engine.accept_paused, 0);
+	use(96);
+	assert_int_equal(road.engine.shortage, SHORTAGE_FULL);
+	assert_int_equal(road.engine.accept_paused, PAUSE_MEMORY);
+	late = connect_to(&a);
+	use(91);
+	assert_int_equal(road.engine.shortage, SHORTAGE_FULL);
+	use(89);
+	assert_int_equal(road.engine.shortage, SHORTAGE_TIGHT);
+	assert_int_equal(road.engine.accept_paused, 0);
+	use(76);
+	assert_int_equal(road.engine.shortage, SHORTAGE_TIGHT);
+	use(74);
+	assert_int_equal(road.engine.shortage, SHORTAGE_NONE);
+	expect_answer(&late);
+	expect_answer(&f);
+	use(0);
+	/* a new configuration without one */
+	use(99);
+	engine_adopt(&road.engine, road_build(&road, fixed));
+	road_wait(&road, 200);
+	assert_int_equal(road.engine.shortage, SHORTAGE_NONE);
+	assert_int_equal(road.engine.look.due, 0);
+	end_close(&e);
+	end_close(&f);
+	end_close(&late);
+	road_close(&road);
+}
+
+/* A failed allocation: who holds most goes, cut off so that it is seen; the others stay. */
+static void
+ends_who_holds_most(void **state)
+{
+	struct end small, big, peer;
+
+	road_open(&road, "upstream a { server unix:@/a; } server { listen 80; route /a { proxy a; } route { return 200 \"x\"; } }");
+
+	int a = road_listener(&road, "a");
+	struct addr here = accept_on(1, "c");
+
+	small = connect_to(&here);
+	big = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 4096);
+	end_say(&big, "GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+	road_turn(&road);
+	peer = road_accept(a);
+	end_say(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n");
+	end_stuff(&peer, 1024 * 1024);
+	road_turn(&road);
+	assert_true(big.conn->backlog_n > 16 * 1024);
+
+#ifndef MEMORY_HIDES
+	struct rlimit before;
+	void *eaten[4096];
+	size_t n = 0;
+
+	assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+	assert_int_equal(setrlimit(RLIMIT_AS, &(struct rlimit){ 1024 * 1024, before.rlim_max }), 0);
+	while (n < ARRAY_COUNT(eaten) && (eaten[n] = memory_try(256 * 1024)) != NULL)
+		n++;
+	assert_true(memory_is_short);
+	shortage_relieve(&road.engine);
+	setrlimit(RLIMIT_AS, &before);
+	while (n > 0)
+		free(eaten[--n]);
+	assert_false(memory_is_short);
+	assert_int_equal(road.engine.shortage, SHORTAGE_FULL);
+	road_turn(&road);
+	assert_int_equal(road_reason(&road, REASON_MEMORY), 1);
+	end_read(&big);
+	assert_true(big.ended || big.error != 0);
+	end_read(&peer);
+	assert_true(peer.ended || peer.error != 0);
+	assert_int_equal(road.engine.conn_count, 1);
+	road_wait(&road, 200);
+#else
+	memory_is_short = true;                 /* and yet nothing is lacking: nobody goes */
+	shortage_relieve(&road.engine);
+	assert_int_equal(road_reason(&road, REASON_MEMORY), 0);
+#endif
+	assert_int_equal(road.engine.shortage, SHORTAGE_NONE);
+	expect_answer(&small);
+	memory_unreserve();
+	end_close(&small);
+	end_close(&big);
+	end_close(&peer);
+	road_close(&road);
+}
+
+/* ------------------------------------------------------------------ snapshots */
 
 /* A binding is a number; what listens behind it comes from the snapshot. */
 static void
@@ -328,7 +663,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accepts), cmocka_unit_test(pauses), cmocka_unit_test(out_of_descriptors),
+		cmocka_unit_test(accepts), cmocka_unit_test(pauses), cmocka_unit_test(counts_exactly),
+		cmocka_unit_test(counts_peers), cmocka_unit_test(out_of_descriptors),
+		cmocka_unit_test(out_of_spare_descriptors), cmocka_unit_test(gives_up_idle_peers),
+		cmocka_unit_test(keeps_to_its_budget), cmocka_unit_test(ends_who_holds_most),
 		cmocka_unit_test(swaps), cmocka_unit_test(binds), cmocka_unit_test(logs),
 		cmocka_unit_test(drains), cmocka_unit_test(closes),
 	};

@@ -141,7 +141,7 @@ h1_ask(struct conn *c, struct exchange *ex)
 	fields_strip(m);
 	h1_distrust(m);
 	h1_begin_body(h, m);
-	h->keep = m->keep_alive && !c->engine->draining;
+	h->keep = m->keep_alive && !c->engine->parting;
 	h->expects = m->expect && !last;
 	h->phase = last ? H1_WAIT : H1_BODY;
 	exchange_question(ex, last);
@@ -483,7 +483,7 @@ h1_frame_answer(struct exchange *ex, struct h1 *h)
 	if (ex->question.method == METHOD_HEAD || m->status < 200 || m->status == 204 ||
 	    m->status == 304)
 		h->out = BODY_NONE;
-	if (ex->close_client || ex->engine->draining || h->out == BODY_TO_CLOSE ||
+	if (ex->close_client || ex->engine->parting || h->out == BODY_TO_CLOSE ||
 	    ex->client->idle_timeout == 0)
 		h->keep = false;
 	/* It was not told to go on, and may send the body or not: nobody knows what follows. */
