@@ -56,13 +56,12 @@ class Wire(flow.Case):
     """A peer that keeps every byte, by connection, and answers each question with what `say` gives."""
 
     def start(self, say, conf=PLAIN, **more):
-        seen = self.seen = []
-        ends = self.ends = []   # how each connection ended: b"" an orderly end, b"reset"
+        log = self.log = []
 
         def script(stream, peer):
-            at = len(seen)
-            seen.append(b"")
-            ends.append(None)
+            stream.seen = b""
+            stream.end = None       # how it ended: b"" an orderly end, b"reset"
+            log.append(stream)
             plain = stream.more
 
             def more():
@@ -70,11 +69,11 @@ class Wire(flow.Case):
                 try:
                     going = plain()
                 except ConnectionResetError:
-                    ends[at] = b"reset"
+                    stream.end = b"reset"
                     raise
-                seen[at] += stream.buffer[before:]
+                stream.seen += stream.buffer[before:]
                 if not going:
-                    ends[at] = b""
+                    stream.end = b""
                 return going
 
             stream.more = more
@@ -106,27 +105,33 @@ class Wire(flow.Case):
             except ConnectionResetError:
                 return b"reset"
 
+    @property
+    def seen(self):
+        """What the peer got, by connection; one on which nothing was said may come late, or not."""
+        return [stream.seen for stream in self.log if stream.seen]
+
+    def all_ended(self):
+        flow.wait_for(lambda: None not in [stream.end for stream in self.log], message="a connection was kept")
+
     def fresh(self):
         """The server has no connection to the peer any more, and nothing was seen."""
-        for i, stream in enumerate(self.p.streams):
-            if self.ends[i] is None:
+        for stream in self.log:
+            if stream.end is None:
                 with flow.contextlib.suppress(OSError):
                     stream.shut()
-        flow.wait_for(lambda: None not in self.ends, message="a connection that its peer closed was kept")
-        self.seen.clear()
-        self.ends.clear()
-        self.p.streams.clear()
+        self.all_ended()
+        self.log.clear()
 
     def both(self, said, got, *seen):
         self.fresh()
         self.assertEqual(self.talk(*([said] if isinstance(said, bytes) else said)), got)
-        self.assertEqual([s for s in self.seen if s], list(seen))
+        self.assertEqual(self.seen, list(seen))
 
     def cut(self, said, got, seen):
         """What was said is refused on the way: the peer saw the beginning of `seen` at most, and never an end."""
         self.fresh()
         self.assertEqual(self.talk(*([said] if isinstance(said, bytes) else said)), got)
-        flow.wait_for(lambda: None not in self.ends, message="the peer was not told")
+        self.all_ended()
         self.assertTrue(seen.startswith(b"".join(self.seen)), self.seen)
 
 
@@ -282,7 +287,7 @@ class Framing(Wire):
                 self.start(lambda q: said if q.target == "/" else OK)
                 self.both(GET + b"\r\n" + OTHER + b"\r\n", GATEWAY + FINE,
                           GET + ADDED + b"\r\n", OTHER + ADDED + b"\r\n")
-                flow.wait_for(lambda: self.ends[0] is not None, message="its connection was kept")
+                flow.wait_for(lambda: self.log[0].end is not None, message="its connection was kept")
 
 
 class Hosts(Wire):
@@ -483,9 +488,9 @@ class Waiting(Wire):
         for framing, body in ((b"Content-Length: 3\r\n", b"hi"), (b"Transfer-Encoding: chunked\r\n", b"2\r\nhi\r\n"), (b"Transfer-Encoding: chunked\r\n", b"2\r\nhi\r\n0\r\n")):
             self.fresh()
             self.assertEqual(self.talk(POST + framing + b"\r\n" + body), b"")
-            flow.wait_for(lambda: self.ends and self.ends[-1] is not None)
+            flow.wait_for(lambda: self.log)
+            self.all_ended()
             self.assertNotIn(b"0\r\n\r\n", b"".join(self.seen))
-            self.assertEqual(len(self.seen), 1)
 
     def test_half_close_of_a_peer(self):
         """A peer that closes its half with its answer: the answer is whole, the connection is not used again."""
@@ -522,10 +527,10 @@ class Reuse(Wire):
                             c.send(raw)
                             time.sleep(0.02)
                             if reset:
-                                self.p.streams[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                                self.log[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                             else:
-                                self.p.streams[0].send(said)
-                            self.p.streams[0].socket.shutdown(socket.SHUT_RDWR)
+                                self.log[0].send(said)
+                            self.log[0].socket.shutdown(socket.SHUT_RDWR)
                         c.shut()
                         self.assertEqual(undated(c.rest()), FINE)
                     self.assertEqual(self.seen, [GET + ADDED + b"\r\n", raw.replace(b"\r\n\r\n", b"\r\n" + ADDED + b"\r\n")])
@@ -545,7 +550,7 @@ class Reuse(Wire):
             with self.subTest(said=said):
                 self.start(lambda q: said, PLAIN.replace("header 1s; idle 1s", "header 200ms; idle 200ms"))
                 self.both(GET + b"\r\n", got, GET + ADDED + b"\r\n")
-                flow.wait_for(lambda: self.ends[0] is not None, message="its connection was kept")
+                flow.wait_for(lambda: self.log[0].end is not None, message="its connection was kept")
 
     def test_drips(self):
         """An answer that comes by the byte is the same answer."""
