@@ -355,12 +355,12 @@ conn_write_late(struct conn *c)
 
 /*
  * Bytes and a reset right behind them are one event, and a short read ends it: when more is wanted
- * and nothing comes, the socket is asked.
+ * and nothing comes, the socket is asked. Where there is something to read, reading will tell.
  */
 static void
 conn_look(struct conn *c)
 {
-	int error = socket_error(c->wire.fd);
+	int error = c->readable ? 0 : socket_error(c->wire.fd);
 
 	c->look_due = 0;
 	if (error != 0)
