@@ -469,6 +469,8 @@ exchange_return_head(struct exchange *ex, bool last)
 	if (ex->answers != 0)
 		exchange_answer_steps(ex, &part);
 	if (unlikely(ex->gave_up) && !ex->error_run) {
+		/* no error steps: who called us goes on with the body of this answer */
+		ex->error_run = true;
 		exchange_abort(ex, REASON_PATTERN_LIMIT);
 		exchange_leave(ex);
 		return;

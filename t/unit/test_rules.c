@@ -207,6 +207,41 @@ pattern_limit(void **state)
 	}
 }
 
+/* On the way back: in front of a peer's answer, of a handshake's, and of an error step's. */
+static void
+pattern_limit_of_answers(void **state)
+{
+	static const char *const answers[] = {
+		OK, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "HTTP/1.1 204 No\r\n\r\n",
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nframe",
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(answers); i++) {
+		road_open(&road, "server { listen 80; response_header set A \"1\" when header.x ~ \"^(a|aa|a?)+$\";"
+		    " error 500 { proxy unix:@/b; } proxy unix:@/a; }");
+
+		int at = road_listener(&road, "a");
+		struct end client = road_client(&road);
+
+		ask(&client, "GET / HTTP/1.1\r\nHost: a\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\r\nUpgrade: websocket\r\n"
+		    "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
+
+		struct end peer = road_accept(at);
+
+		end_expect_start(&peer, "GET / ");
+		answer(&peer, answers[i]);
+		end_expect(&client, "HTTP/1.1 500 Internal Server Error\r\nDate: " ROAD_DATE "\r\n"
+		    "Content-Type: text/plain\r\nContent-Length: 26\r\n\r\n500 Internal Server Error\n");
+		end_read(&peer);
+		assert_true(peer.ended || peer.error != 0);
+		assert_int_equal(road.engine.exchange_count, 0);
+		end_close(&peer);
+		end_close(&client);
+		road_close(&road);
+	}
+}
+
 /* ------------------------------------------------------------------ two things in one pass */
 
 /*
@@ -306,7 +341,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(question_bookkeeping), cmocka_unit_test(answer_bookkeeping),
-		cmocka_unit_test(reasons), cmocka_unit_test(pattern_limit),
+		cmocka_unit_test(reasons), cmocka_unit_test(pattern_limit), cmocka_unit_test(pattern_limit_of_answers),
 		cmocka_unit_test(unasked_answers), cmocka_unit_test(reset_behind_a_whole_answer),
 	};
 

@@ -317,7 +317,8 @@ h1_read_answer(struct conn *c, struct slice in)
 	if (ex->answer.status == 101) {
 		fields_strip(&ex->answer);
 		exchange_return_head(ex, false);
-		exchange_tunnel(ex);
+		if (likely(c->exchange == ex))  /* a step may have refused it */
+			exchange_tunnel(ex);
 	} else if (ex->answer.status < 200) {
 		h->interim++;
 		h1_pass_interim(ex);
