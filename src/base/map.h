@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A hash table from bytes to pointers, keyed with SipHash so that who chooses
- * the keys cannot choose the collisions. Keys are not copied: they live as
+ * the keys cannot choose the collisions. (No table is filled by clients so far:
+ * what they name is only looked up.) Keys are not copied: they live as
  * long as the table. Memory is of an arena, so a table is never freed by itself.
  */
 #ifndef MILLRACE_BASE_MAP_H

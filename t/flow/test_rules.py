@@ -564,7 +564,7 @@ class Reuse(Wire):
 
     def test_a_whole_answer_and_a_reset(self):
         """The answer was there before its connection broke: a client that is slow to read gets all of it."""
-        n = 1 << 20
+        n = 6 << 20
         over = threading.Event()
 
         def script(stream, peer):
