@@ -6,7 +6,9 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
+#include "base/map.h"
 #include "server/load.h"
 #include "server/master.h"
 #include "server/process.h"
@@ -241,12 +243,23 @@ take_options(struct options *o, int argc, char **argv)
 	return true;
 }
 
+/* Who chooses names does not choose which of them collide. */
+static void
+seed_hashes(void)
+{
+	uint64_t key[2];
+
+	if (getrandom(key, sizeof(key), 0) == sizeof(key))
+		hash_seed(key[0], key[1]);
+}
+
 int
 main(int argc, char **argv)
 {
 	struct options o = { .master = { .config = MILLRACE_CONF_DIR, .argv = argv } };
 
 	process_stdio_open();
+	seed_hashes();
 	if (!take_options(&o, argc, argv))
 		return EXIT_USAGE;
 	switch (o.action) {

@@ -619,7 +619,7 @@ class Resources(Wire):
         field = b"X: " + b"b" * (8192 - 3)
         self.both(GET + field + b"\r\n\r\n", FINE, GET + field + b"\r\n" + ADDED + b"\r\n")
         self.both(GET + field + b"b\r\n\r\n", large)
-        self.both(GET + b"a:\r\n" * 99 + b"\r\n", FINE, GET + b"a:\r\n" * 99 + ADDED + b"\r\n")
+        self.both(GET + b"a:\r\n" * 99 + b"\r\n", FINE, GET + b"a: \r\n" * 99 + ADDED + b"\r\n")
         self.both(GET + b"a:\r\n" * 100 + b"\r\n", large)
         self.both(GET + (field + b"\r\n") * 3 + b"Y: " + b"c" * (32768 - len(GET) - 3 * 8194 - 7) + b"\r\n\r\n", FINE,
                   GET + (field + b"\r\n") * 3 + b"Y: " + b"c" * (32768 - len(GET) - 3 * 8194 - 7) + b"\r\n" + ADDED + b"\r\n")
