@@ -570,7 +570,8 @@ check_form(struct reading *r, const struct directive *row, const struct statemen
 		    r->diag, s->when->span, "\"%.*s\" cannot carry \"when\"", SLICE_ARG(word));
 		fine = false;
 	}
-	if (s->block != NULL && row->inside == NULL) {
+	/* a hidden row says by itself what is wrong, whatever follows its word */
+	if (s->block != NULL && row->inside == NULL && (row->flags & DIRECTIVE_HIDDEN) == 0) {
 		diag_error(r->diag, (struct span){ s->block->span.file, s->block->span.at, 1 },
 		    "\"%.*s\" takes no block", SLICE_ARG(word));
 		fine = false;

@@ -309,6 +309,10 @@ put_json(struct builder *b, const struct exchange *ex)
 	put_time(b);
 	builder_byte(b, '"');
 	put_text(b, SLICE(",\"src\":\""), source_of(ex, text), SHORT_MOST);
+	if (ex->connection_src != NULL)
+		put_text(b, SLICE(",\"src.connection\":\""),
+		    addr_print_host(ex->connection_src, text), SHORT_MOST);
+	put_text(b, SLICE(",\"id\":\""), ex->id, SHORT_MOST);
 	put_question(b, ex);
 	put_outcome(b, ex);
 	put_text(b, SLICE(",\"referer\":\""), field_of(&ex->question, KNOWN_REFERER),

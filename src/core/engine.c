@@ -43,7 +43,7 @@ engine_open(struct engine *e)
 		.pipes_max = SIZE_MAX,
 		.accept_again.run = engine_on_accept_again,
 	};
-	if (!loop_open(&e->loop))
+	if (!request_ids_open(&e->request_ids) || !loop_open(&e->loop))
 		return false;
 	arena_init(&e->arena, NULL, 0);
 	e->peers = arena_zalloc(&e->arena, sizeof(*e->peers));

@@ -7,6 +7,7 @@
 #define MILLRACE_CORE_ENGINE_H
 
 #include "core/access_log.h"
+#include "core/request_id.h"
 #include "core/snapshot.h"
 
 enum { BINDINGS_MAX = 65535, BINDING_NONE = 0 };
@@ -60,6 +61,7 @@ struct engine {
 	size_t free_pipe_count;
 	/* open ones, and as many as take no descriptor from a connection */
 	size_t pipe_count, pipes_max;
+	struct request_ids request_ids;
 	bool draining;
 	/* kept connections end with their answer: it drains, or memory is short */
 	bool parting;

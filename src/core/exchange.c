@@ -311,6 +311,8 @@ exchange_choose(struct exchange *ex)
 		return false;
 	}
 	ex->server_name = ex->server->name;
+	if (unlikely(trust_matters(&ex->server->trust, &ex->question)))
+		trust_question(ex);
 	if (unlikely(ex->engine->shortage != SHORTAGE_NONE)) {
 		exchange_set(ex, &ex->server->settings);
 		exchange_abort(ex, REASON_MEMORY);
@@ -619,7 +621,9 @@ static void
 exchange_log_failure(const struct exchange *ex, enum reason reason)
 {
 	char text[ADDR_TEXT];
-	struct slice from = addr_print(ex->src, text);
+	/* a port is known of a connection, and of few who were told by a field */
+	struct slice from = addr_port(ex->src) != 0 ? addr_print(ex->src, text)
+						    : addr_print_host(ex->src, text);
 	const struct reason_text *r = &reason_texts[reason];
 	const struct message *m = &ex->question;
 	struct slice method = m->base != NULL ? message_piece(m, m->method_text) : SLICE_EMPTY;

@@ -50,6 +50,7 @@ struct exchange {
 	bool settled;                   /* its head was copied into the arena */
 	bool free;                      /* in the free list */
 	bool close_client;              /* the client's connection ends with this exchange */
+	bool trusted;                   /* real_ip: what its connection says of who asks holds */
 	/*
 	 * a pattern ran into its limit: what it would have said is not known, so the exchange
 	 * fails (REASON_PATTERN_LIMIT)
@@ -57,8 +58,9 @@ struct exchange {
 	bool gave_up;
 
 	struct message question, answer;
-	/* the client: of its connection, which outlives this by a pass */
+	/* the client: of its connection, which outlives this by a pass, or what real_ip found */
 	const struct addr *src;
+	const struct addr *connection_src;      /* of its connection, where src is another; or NULL */
 	int log_sink;                   /* of the engine; -1: none */
 	uint8_t log_format;             /* enum access_format */
 	/*
@@ -68,7 +70,7 @@ struct exchange {
 	uint32_t *captures;
 	const struct regex *captured;   /* the regex they are of; or NULL */
 
-	uint64_t number;
+	struct slice id;                /* request_id(); empty: nobody has asked for it */
 	uint64_t started_us;            /* clock_us() */
 	/* to the peer's connection, to the answer's head; 0: not reached */
 	uint64_t peer_us, head_us;

@@ -53,7 +53,15 @@ get_src(struct exchange *ex, const struct field_ref *ref, size_t nth, struct fie
 static bool
 get_src_port(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
 {
-	return give_port(ex->src, nth, out);
+	return addr_port(ex->src) != 0 && give_port(ex->src, nth, out);
+}
+
+static bool
+get_src_connection(
+    struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
+{
+	return give_address(
+	    ex->connection_src != NULL ? ex->connection_src : ex->src, nth, out);
 }
 
 static bool
@@ -83,7 +91,7 @@ get_server(struct exchange *ex, const struct field_ref *ref, size_t nth, struct 
 static bool
 get_id(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
 {
-	return give_number(ex->number, nth, out);
+	return give_text(request_id(ex), nth, out);
 }
 
 static bool
@@ -216,8 +224,11 @@ prepare_map(struct reading *r, const struct scope *scope, struct field_ref *ref,
 /* ------------------------------------------------------------------ the table */
 
 const struct field core_fields[] = {
-	{ "src", FIELD_ADDRESS, MOMENT_OPEN, 0, get_src, NULL, "The client's address." },
+	{ "src", FIELD_ADDRESS, MOMENT_OPEN, 0, get_src, NULL,
+	    "The client's address; of a trusted connection (real_ip), the one that it tells." },
 	{ "src_port", FIELD_NUMBER, MOMENT_OPEN, 0, get_src_port, NULL, "The client's port." },
+	{ "src.connection", FIELD_ADDRESS, MOMENT_OPEN, 0, get_src_connection, NULL,
+	    "The address that the client's connection comes from, whatever real_ip makes of it." },
 	{ "dst", FIELD_ADDRESS, MOMENT_OPEN, 0, get_dst, NULL,
 	    "The address that the client connected to." },
 	{ "dst_port", FIELD_NUMBER, MOMENT_OPEN, 0, get_dst_port, NULL,
@@ -225,8 +236,9 @@ const struct field core_fields[] = {
 	{ "listener", FIELD_TEXT, MOMENT_OPEN, 0, get_listener, NULL,
 	    "The listener, as it is configured." },
 	{ "server", FIELD_TEXT, MOMENT_OPEN, 0, get_server, NULL, "The name of the server." },
-	{ "id", FIELD_NUMBER, MOMENT_OPEN, 0, get_id, NULL,
-	    "The number of the exchange in its worker." },
+	{ "id", FIELD_TEXT, MOMENT_OPEN, 0, get_id, NULL,
+	    "What names this exchange and no other: 32 hex digits, or what a trusted connection "
+	    "says (real_ip)." },
 	{ "time.iso", FIELD_TEXT, MOMENT_OPEN, 0, get_time_iso, NULL,
 	    "The local time: 2026-11-22T10:00:00+00:00." },
 	{ "time.unix", FIELD_NUMBER, MOMENT_OPEN, 0, get_time_unix, NULL, "Seconds since 1970." },

@@ -13,6 +13,7 @@ struct server {
 	struct slice name;
 	const struct protocol_ops *protocol;
 	struct settings settings;
+	struct trust trust;
 	const struct route *routes;     /* in file order */
 	size_t route_count;
 	struct route_table *table;

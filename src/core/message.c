@@ -42,6 +42,7 @@ const struct slice known_names[KNOWN_COUNT] = {
 	[KNOWN_X_FORWARDED_HOST] = SLICE("X-Forwarded-Host"),
 	[KNOWN_X_FORWARDED_PORT] = SLICE("X-Forwarded-Port"),
 	[KNOWN_X_FORWARDED_PROTO] = SLICE("X-Forwarded-Proto"),
+	[KNOWN_X_REAL_IP] = SLICE("X-Real-IP"),
 	[KNOWN_X_REQUEST_ID] = SLICE("X-Request-Id"),
 };
 
@@ -51,7 +52,7 @@ _Static_assert(KNOWN_COUNT <= 64, "message.known has a bit for each");
  * A perfect hash of the first, the three-quarters and the last letter, lower case. Two names in
  * one slot are a warning of the compiler (an initializer overridden).
  */
-#define SLOT(first, near, last) (((first) * 7 + (near) * 22 + (last)) & 127)
+#define SLOT(first, near, last) (((first) * 5 + (near) * 50 + (last)) & 127)
 
 static const uint8_t slots[128] = {
 	[SLOT('a', 'p', 't')] = KNOWN_ACCEPT,
@@ -89,6 +90,7 @@ static const uint8_t slots[128] = {
 	[SLOT('x', 'h', 't')] = KNOWN_X_FORWARDED_HOST,
 	[SLOT('x', 'p', 't')] = KNOWN_X_FORWARDED_PORT,
 	[SLOT('x', 'p', 'o')] = KNOWN_X_FORWARDED_PROTO,
+	[SLOT('x', '-', 'p')] = KNOWN_X_REAL_IP,
 	[SLOT('x', '-', 'd')] = KNOWN_X_REQUEST_ID,
 };
 

@@ -50,6 +50,7 @@ enum known {
 	KNOWN_X_FORWARDED_HOST,
 	KNOWN_X_FORWARDED_PORT,
 	KNOWN_X_FORWARDED_PROTO,
+	KNOWN_X_REAL_IP,
 	KNOWN_X_REQUEST_ID,
 	KNOWN_COUNT
 };
@@ -119,6 +120,8 @@ struct message {
 	bool upgrade;
 	bool expect;                    /* Expect: 100-continue */
 	bool spaced;                    /* a field has other white space than ": " */
+	/* a field that is none of `known` may say who asks: X-Forwarded-…, or `_` in its name */
+	bool claims;
 	uint64_t length;                /* BODY_LENGTH */
 
 	struct piece method_text, target;       /* the target as it came */

@@ -21,8 +21,12 @@ enum { KIB = 1024, MIB = 1024 * KIB };
 		{ .name = (word), .type = &(kind), .min = (least), .max = (most) }, { 0 } }
 #define DURATION(least, most)   ONE("DURATION", type_duration, least, most)
 #define SIZE(least, most)       ONE("SIZE", type_size, least, most)
+#define WORD(choice) \
+	(const struct argument[]){ { .name = "WORD", .type = &type_word, .words = (choice) }, { 0 } }
 
 static const char *const access_formats[] = { "combined", "json", NULL };
+/* In the order of their enums. */
+static const char *const forwarded_words[] = { "x_forwarded", "rfc7239", "both", "off", NULL };
 
 static const struct argument access_arguments[] = {
 	{ .name = "PATH|off", .type = &type_raw, .offset = offsetof(struct access_setting, raw) },
@@ -145,6 +149,9 @@ static const struct directive route_max_rows[] = {
 	{ .name = "access_log", .kind = DIRECTIVE_SETTING, .arguments = access_arguments, \
 	    .offset = in(access), .check = access_check, \
 	    .help = "Where a line for each exchange goes, and its format; said nowhere: off." }, \
+	SETTING("forwarded", WORD(forwarded_words), in(forwarded), "x_forwarded", \
+	    "What a peer is told of who asks: X-Forwarded-For, -Proto and -Host; Forwarded (RFC " \
+	    "7239); both; or nothing. What a trusted connection said (real_ip) goes on."), \
 	{ .name = "timeout", .kind = DIRECTIVE_BLOCK, .inside = INSIDE(timeouts), \
 	    .help = "How long things may take." }, \
 	{ .name = "max", .kind = DIRECTIVE_BLOCK, .inside = INSIDE(maxima), \
@@ -152,9 +159,14 @@ static const struct directive route_max_rows[] = {
 
 const struct directive server_settings_rows[] = {
 	SETTINGS_ROWS(IN_SERVER, server_timeout_rows, server_max_rows),
+	{ .name = "real_ip", .kind = DIRECTIVE_BLOCK, .inside = trust_tables,
+	    .offset = offsetof(struct server_settings, trust), .check = trust_check,
+	    .help = "Whose word is taken for who the client is: src is then the real client, for "
+	    "conditions, allow, logs and peers." },
 	{ 0 },
 };
 const struct directive route_settings_rows[] = {
 	SETTINGS_ROWS(IN_SETTINGS, route_timeout_rows, route_max_rows),
+	MISPLACED("real_ip"),
 	{ 0 },
 };

@@ -6,7 +6,7 @@
 #ifndef MILLRACE_CORE_SETTINGS_H
 #define MILLRACE_CORE_SETTINGS_H
 
-#include "config/schema.h"
+#include "core/trust.h"
 
 /* `access_log off;` `access_log PATH [combined|json];` */
 enum access_format { ACCESS_OFF, ACCESS_COMBINED, ACCESS_JSON };
@@ -18,6 +18,9 @@ struct access_setting {
 	int log;                        /* index into snapshot.logs, set by the build; -1: off */
 };
 
+/* What a peer is told of who asks: X-Forwarded-*, Forwarded (RFC 7239). */
+enum forwarded { FORWARDED_X, FORWARDED_RFC7239, FORWARDED_BOTH, FORWARDED_OFF };
+
 /* Durations in ms, sizes in bytes. */
 struct settings {
 	struct access_setting access;
@@ -26,6 +29,7 @@ struct settings {
 	uint64_t keepalive_timeout;     /* timeout { keepalive }: silence between two exchanges */
 	uint64_t idle_timeout;          /* timeout { idle }: silence in a tunnel, both ways */
 	uint64_t body_max;              /* max { body } */
+	int forwarded;                  /* enum forwarded */
 };
 
 /*
@@ -43,6 +47,7 @@ struct listener_settings {
 struct server_settings {
 	struct settings common;
 	struct listener_settings listener;
+	struct trust trust;
 };
 
 /*

@@ -460,6 +460,19 @@ build_errors(struct build *b, struct server_build *sb)
 	sb->server->error_count = count;
 }
 
+/* Only where the server itself says it: defaults are for all. */
+static void
+check_trust(struct build *b, const struct server_build *sb)
+{
+	const struct filled *servers = b->main.servers.items;
+	const struct block *block = servers[sb - b->servers].statement->block;
+
+	for (const struct statement *s = block != NULL ? block->first : NULL; s != NULL;
+	     s = s->next)
+		if (slice_is(s->values[0].raw, "real_ip"))
+			(void)speaks(b, PROTOCOL_HTTP, s->values[0].span, "real_ip");
+}
+
 void
 build_server(struct build *b, struct server_build *sb)
 {
@@ -472,6 +485,8 @@ build_server(struct build *b, struct server_build *sb)
 		return;
 	server->settings = *build_keep_settings(b, &block->settings.common);
 	b->settings = &server->settings;
+	server->trust = trust_keep(&block->settings.trust);
+	check_trust(b, sb);
 	check_order(b, sb);
 	read_steps(b, &block->steps, NULL, &own);
 	if (block->routes.n == 0 && block->steps.n == 0 && b->clean) {

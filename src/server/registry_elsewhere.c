@@ -65,9 +65,11 @@ const struct elsewhere registry_elsewhere[] = {
 	BUT("sendfile", "it is always so"),
 	BUT("tcp_nopush", "what one pass produced leaves in one write"),
 	BUT("tcp_nodelay", "it is always so"),
-	BUT("underscores_in_headers", "they are allowed"),
+	BUT("underscores_in_headers", "they are allowed, but in names that would say who asks (X_Forwarded_For)"),
 	BUT("merge_slashes", "routes see one slash for several; what is forwarded keeps them"),
-	IS("set_real_ip_from", "listen … proxy_protocol"),
+	IS("set_real_ip_from", "real_ip { from … }"),
+	IS("real_ip_header", "real_ip { header … }"),
+	BUT("real_ip_recursive", "it is always so: trusted addresses of the list are passed over"),
 	BUT("satisfy", "allow and deny lines are asked in order; the first that matches decides"),
 
 	/* route */
@@ -128,7 +130,6 @@ const struct elsewhere registry_elsewhere[] = {
 	BUT("reply", "answering in declared protocols is not there yet; in HTTP write: return 200 \"…\";"),
 	NOT_YET("cache", "caching"),
 	NOT_YET("detect", "telling protocols apart on one address"),
-	BUT("real_ip_header", "the client's address is that of the connection, or of: listen … proxy_protocol"),
 	BUT("send_proxy", "write: upstream NAME { proxy_protocol v1; } or v2"),
 
 	/* upstream */
@@ -191,7 +192,7 @@ const struct elsewhere registry_elsewhere[] = {
 
 	/* variables */
 	IS("$remote_addr", "src"),
-	IS("$realip_remote_addr", "src"),
+	IS("$realip_remote_addr", "src.connection"),
 	IS("$proxy_protocol_addr", "src"),
 	IS("$binary_remote_addr", "src"),
 	IS("$remote_port", "src_port"),
@@ -217,6 +218,6 @@ const struct elsewhere registry_elsewhere[] = {
 	IS("$request_time", "duration"),
 	IS("$bytes_sent", "bytes_sent"),
 	IS("$body_bytes_sent", "bytes_sent"),
-	BUT("$proxy_add_x_forwarded_for", "X-Forwarded-For is written by itself"),
+	BUT("$proxy_add_x_forwarded_for", "X-Forwarded-For is written by itself; a list goes on where real_ip trusts who sent it"),
 	{ NULL, NULL, NULL },
 };

@@ -225,6 +225,7 @@ says_json(void **state)
 {
 	struct world *w = *state;
 	struct message *m = &w->ex.question;
+	struct addr connection;
 
 	log_to_file(w);
 	set_head(w, SLICE("POST"), SLICE("/x"));
@@ -243,6 +244,15 @@ says_json(void **state)
 	    "\"upstream\":\"app\",\"peer\":\"10.0.0.1:80\",\"attempts\":2,\"reason\":\"peer_timeout\","
 	    "\"server\":\"web\",\"referer\":\"r\","
 	    "\"user_agent\":\"say \\\"hi\\\"\\\\\\t\\u0001\\ufffd \xc3\xa9\"}\n");
+
+	/* what somebody has asked for */
+	assert_true(addr_parse(SLICE("10.0.0.1:5"), &connection));
+	w->ex.connection_src = &connection;
+	w->ex.id = SLICE("f00");
+
+	const char *line = line_of(w, ACCESS_JSON);
+
+	assert_non_null(strstr(line, "\"src\":\"192.0.2.7\",\"src.connection\":\"10.0.0.1\",\"id\":\"f00\",\"host\""));
 }
 
 static void

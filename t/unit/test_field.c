@@ -33,10 +33,11 @@ test_core(void **state)
 	exchange_open(&c, "");
 	c.scope.moment = MOMENT_END;
 	exchange_src(&c, "10.1.2.3:456");
-	c.ex.number = 77;
+	c.ex.id = SLICE("77");
 	c.ex.sent = 5;
 	expect_text(&c, "src", "10.1.2.3");
 	expect_text(&c, "src_port", "456");
+	expect_text(&c, "src.connection", "10.1.2.3");
 	expect_text(&c, "id", "77");
 	expect_text(&c, "bytes_sent", "5");
 	expect_text(&c, "bytes_received", "0");
@@ -52,6 +53,16 @@ test_core(void **state)
 	c.ex.reason = REASON_PEER_REFUSED;
 	expect_text(&c, "reason", "peer_refused");
 	exchange_src(&c, "unix:/run/x");
+	expect_text(&c, "src_port", NULL);
+
+	struct addr connection;
+
+	assert_true(addr_parse(SLICE("10.9.9.9:80"), &connection));
+	c.ex.connection_src = &connection;
+	expect_text(&c, "src.connection", "10.9.9.9");
+	/* told by a field, without a port */
+	exchange_src(&c, "1.2.3.4:0");
+	expect_text(&c, "src", "1.2.3.4");
 	expect_text(&c, "src_port", NULL);
 	exchange_close(&c);
 }

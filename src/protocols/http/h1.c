@@ -9,6 +9,7 @@
 #include "core/exchange.h"
 #include "core/upstream.h"
 #include "protocols/http/fields.h"
+#include "protocols/http/forwarded.h"
 #include "protocols/http/h1.h"
 #include "protocols/http/h1_parse.h"
 #include "protocols/http/status.h"
@@ -113,23 +114,6 @@ h1_continue(struct conn *c)
 	conn_write(c, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
 }
 
-/* What a client says of who asks through whom is not believed (RFC 7239 8.1). */
-static void
-h1_distrust(struct message *m)
-{
-	static const uint64_t claims =
-	    UINT64_C(1) << KNOWN_FORWARDED | UINT64_C(1) << KNOWN_X_FORWARDED_FOR |
-	    UINT64_C(1) << KNOWN_X_FORWARDED_HOST | UINT64_C(1) << KNOWN_X_FORWARDED_PORT |
-	    UINT64_C(1) << KNOWN_X_FORWARDED_PROTO | UINT64_C(1) << KNOWN_EXPECT;
-
-	if ((m->known & claims) == 0)
-		return;
-	for (unsigned i = 0; i < m->field_count; i++)
-		if ((claims >> m->fields[i].known & 1) != 0 && m->fields[i].known != KNOWN_NONE)
-			m->fields[i].removed = true;
-	m->known &= ~claims;
-}
-
 /* The head is there, and good. */
 static void
 h1_ask(struct conn *c, struct exchange *ex)
@@ -139,7 +123,9 @@ h1_ask(struct conn *c, struct exchange *ex)
 	bool last = !h1_has_body(m);
 
 	fields_strip(m);
-	h1_distrust(m);
+	/* what is expected is expected of us (RFC 9110 10.1.1) */
+	if ((m->known >> KNOWN_EXPECT & 1) != 0)
+		message_remove(m, KNOWN_EXPECT, SLICE_EMPTY);
 	h1_begin_body(h, m);
 	h->keep = m->keep_alive && !c->engine->parting;
 	h->expects = m->expect && !last;
@@ -609,6 +595,10 @@ h1_send_question_head(struct exchange *ex, struct conn *c)
 	const struct message *m = &ex->question;
 	struct slice host = SLICE_EMPTY, method = message_piece(m, m->method_text);
 	bool named = message_find(m, KNOWN_HOST, known_names[KNOWN_HOST], 0, &host);
+
+	if (unlikely(ex->trusted || ex->settings->forwarded != FORWARDED_X))
+		forwarded_tell(ex, h1_host_asked(m, host));
+
 	size_t room =
 	    h1_fields_room(m) + method.n + m->forward.n + 2 * host.n + ex->upstream_name.n + 512;
 	struct builder b = builder_on(scratch_alloc(&c->engine->loop.scratch, room), room);

@@ -151,7 +151,7 @@ read_v6(struct slice text, bool *upper)
 
 /* The name at the front, its last dot too. */
 static struct slice
-read_name(struct slice text, const char *end, bool *upper)
+read_host_name(struct slice text, const char *end, bool *upper)
 {
 	const char *stop = text.at + text.n, *at = text.at;
 
@@ -169,7 +169,7 @@ read_authority(struct slice text, const char *end, struct h1_authority *out)
 		return false;
 
 	bool v6 = text.at[0] == '[';
-	struct slice host = v6 ? read_v6(text, &out->upper) : read_name(text, end, &out->upper);
+	struct slice host = v6 ? read_v6(text, &out->upper) : read_host_name(text, end, &out->upper);
 	struct slice rest = slice_after(text, host.n);
 
 	if (host.n > 1 && host.at[host.n - 1] == '.')
@@ -358,6 +358,23 @@ new_field(struct head *h)
 	return &m->fields[m->field_count++];
 }
 
+/* A name that is not known: a token. Noted is one that who asks may be said by (core/trust.h). */
+static inline bool
+read_name(struct head *h, struct slice name)
+{
+	static const struct slice claim = SLICE("x-forwarded-");
+	const char *stop = name.at + name.n;
+
+	for (const char *at = name.at; (at = scan(at, stop, h->end, SCAN_NOT_NAME)) < stop; at++) {
+		if (!is(*at, TOKEN))
+			return false;
+		h->m->claims |= *at == '_';
+	}
+	if (name.n > claim.n && (name.at[0] | 0x20) == 'x')
+		h->m->claims |= slice_starts_nocase(name, claim);
+	return true;
+}
+
 /* RFC 9112 5: name ":" OWS value OWS CRLF. A folded line (5.2) begins with a space: no token. */
 static inline enum progress
 read_field(struct head *h, const char **at)         /* shape: parser */
@@ -367,7 +384,7 @@ read_field(struct head *h, const char **at)         /* shape: parser */
 	struct slice name = slice_make(line, (size_t)(colon - line));
 	enum known known = known_find(name);
 
-	if (unlikely(known == KNOWN_NONE && !is_token(name, h->end)))
+	if (unlikely(known == KNOWN_NONE && !read_name(h, name)))
 		return refuse(h, REASON_BAD_MESSAGE);
 	if (unlikely(colon == stop))
 		return short_line(h, line, stop, h->limits->field, REASON_HEAD_TOO_LARGE);
