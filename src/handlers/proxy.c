@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "core/exchange.h"
 #include "core/field_map.h"
+#include "core/hops.h"
 #include "core/proxy_header.h"
 #include "handlers/handlers.h"
 
@@ -253,6 +254,8 @@ proxy_question(struct exchange *ex, const struct step *step)
 {
 	struct proxy_state *st = exchange_state(ex, step);
 
+	if (unlikely(hops_matter(&ex->question)) && !hops_take(ex))
+		return STEP_TAKE;
 	st->upstream = proxy_choose_upstream(ex, step->settings);
 	if (st->upstream == NULL || ex->gave_up) {
 		exchange_abort(ex, ex->gave_up ? REASON_PATTERN_LIMIT : REASON_NO_PEER);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who is believed about who asks (real_ip), what peers are told of it (forwarded), request ids."""
+"""Who is believed about who asks (real_ip), what peers are told of it (forwarded), request ids, Max-Forwards."""
 import json
 import os
 
@@ -157,6 +157,24 @@ class Ids(Site):
         self.assertEqual(peer.questions[-1].all("X-Request-Id"), ["mine"])
         s.get("/")
         self.assertEqual(peer.questions[-1].all("X-Request-Id"), [])
+
+
+class Hops(Site):
+    def test_hops(self):
+        s = self.site()
+        for method, fields, status, told in (
+                ("OPTIONS", "Max-Forwards: 3", 200, ["2"]), ("OPTIONS", "Max-Forwards: 0", 200, None),
+                ("TRACE", "Max-Forwards: 1", 200, ["0"]), ("TRACE", "Max-Forwards: 0\nCookie: secret", 501, None),
+                ("TRACE", "", 200, []), ("GET", "Max-Forwards: 0", 200, ["0"]),
+                ("OPTIONS", "Max-Forwards: x", 400, None), ("TRACE", "Max-Forwards: 1\nMax-Forwards: 1", 400, None)):
+            before = len(self.asked.questions)
+            a = self.ask(s, "/", fields, method=method)
+            self.assertEqual(a.status, status, (method, fields))
+            if told is None:
+                self.assertEqual(len(self.asked.questions), before, (method, fields))
+                self.assertNotIn("secret", a.text)
+            else:
+                self.assertEqual(self.asked.questions[-1].all("Max-Forwards"), told, (method, fields))
 
 
 if __name__ == "__main__":

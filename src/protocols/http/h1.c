@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "core/engine.h"
 #include "core/exchange.h"
+#include "core/hops.h"
 #include "core/upstream.h"
 #include "protocols/http/fields.h"
 #include "protocols/http/forwarded.h"
@@ -167,7 +168,8 @@ h1_read_question(struct conn *c, struct slice in)
 		return 0;
 	}
 	h->looked = 0;
-	if (n < 0 || !uri_normalise(&ex->question, &ex->arena, &why)) {
+	if (n < 0 || !uri_normalise(&ex->question, &ex->arena, &why) ||
+	    unlikely(hops_matter(&ex->question) && !hops_are_sound(&ex->question))) {
 		uint8_t method = ex->question.method;
 
 		message_init(&ex->question);
