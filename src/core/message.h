@@ -122,6 +122,8 @@ struct message {
 	bool spaced;                    /* a field has other white space than ": " */
 	/* a field that is none of `known` may say who asks: X-Forwarded-…, or `_` in its name */
 	bool claims;
+	bool names_fields;              /* Connection names fields of this message */
+	bool takes_trailers;            /* a question: TE: trailers */
 	uint64_t length;                /* BODY_LENGTH */
 
 	struct piece method_text, target;       /* the target as it came */
@@ -139,6 +141,7 @@ struct message {
 	uint16_t field_count, field_room;
 	struct message_field *fields;   /* of the exchange's arena */
 	struct message_edit *edits, **edits_end;
+	struct message_edit *trailers;  /* behind its chunked body; of the exchange's arena */
 };
 
 static inline struct slice

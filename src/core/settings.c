@@ -27,6 +27,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
 static const char *const access_formats[] = { "combined", "json", NULL };
 /* In the order of their enums. */
 static const char *const forwarded_words[] = { "x_forwarded", "rfc7239", "both", "off", NULL };
+static const char *const trailer_words[] = { "drop", "pass", NULL };
 
 static const struct argument access_arguments[] = {
 	{ .name = "PATH|off", .type = &type_raw, .offset = offsetof(struct access_setting, raw) },
@@ -152,6 +153,9 @@ static const struct directive route_max_rows[] = {
 	SETTING("forwarded", WORD(forwarded_words), in(forwarded), "x_forwarded", \
 	    "What a peer is told of who asks: X-Forwarded-For, -Proto and -Host; Forwarded (RFC " \
 	    "7239); both; or nothing. What a trusted connection said (real_ip) goes on."), \
+	SETTING("trailers", WORD(trailer_words), in(trailers), "drop", \
+	    "Whether the fields behind a chunked body go on: an answer's only to a client that " \
+	    "asks for them (TE: trailers), and none that must stand in a head."), \
 	{ .name = "timeout", .kind = DIRECTIVE_BLOCK, .inside = INSIDE(timeouts), \
 	    .help = "How long things may take." }, \
 	{ .name = "max", .kind = DIRECTIVE_BLOCK, .inside = INSIDE(maxima), \

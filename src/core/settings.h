@@ -21,6 +21,8 @@ struct access_setting {
 /* What a peer is told of who asks: X-Forwarded-*, Forwarded (RFC 7239). */
 enum forwarded { FORWARDED_X, FORWARDED_RFC7239, FORWARDED_BOTH, FORWARDED_OFF };
 
+enum trailers { TRAILERS_DROP, TRAILERS_PASS };
+
 /* Durations in ms, sizes in bytes. */
 struct settings {
 	struct access_setting access;
@@ -30,6 +32,7 @@ struct settings {
 	uint64_t idle_timeout;          /* timeout { idle }: silence in a tunnel, both ways */
 	uint64_t body_max;              /* max { body } */
 	int forwarded;                  /* enum forwarded */
+	int trailers;                   /* enum trailers */
 };
 
 /*

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who is believed about who asks (real_ip), what peers are told of it (forwarded), request ids, Max-Forwards."""
+"""Who is believed about who asks (real_ip), what peers are told of it (forwarded), request ids, Max-Forwards, trailers."""
 import json
 import os
 
@@ -175,6 +175,28 @@ class Hops(Site):
                 self.assertNotIn("secret", a.text)
             else:
                 self.assertEqual(self.asked.questions[-1].all("Max-Forwards"), told, (method, fields))
+
+
+class Trailers(flow.Case):
+    """What stands behind the last chunk; t/unit/test_trailers.c has the rest."""
+
+    def test_both_ways(self):
+        trailer = b"X-Sum: 7\r\nContent-Length: 9\r\n"
+        head = b"HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\n\r\n"
+        peer = self.peer(flow.http(lambda q: [head, flow.chunked([b"abc"], trailer)]))
+        s = self.server("""
+            server { listen 127.0.0.1:@port@; route /drop { proxy @peer@; } route { trailers pass; proxy @peer@; } }
+        """, peer=peer)
+        for target, asks, told, got in (("/", True, [b"X-Sum: 7\r\n"], [b"X-Sum: 7\r\n"]), ("/", False, [b"X-Sum: 7\r\n"], []),
+                                        ("/drop", True, [], [])):
+            with s.client() as c:
+                c.send(flow.request(target, method="POST", headers="Transfer-Encoding: chunked\n" +
+                                    ("TE: trailers\nConnection: TE" if asks else "")) + flow.chunked([b"xyz"], trailer))
+                a = c.answer()
+                self.assertEqual((a.text, a.trailer), ("abc", got), (target, asks))
+                q = peer.questions[-1]
+                self.assertEqual((q.text, q.trailer), ("xyz", told), (target, asks))
+                self.assertEqual(q["TE"], "trailers" if told and asks else None)
 
 
 if __name__ == "__main__":

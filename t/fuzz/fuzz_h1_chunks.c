@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Chunked bodies: whole and byte by byte give the same body, the same end, the same verdict.
+ * Chunked bodies: whole and byte by byte give the same body, the same end, the same verdict; and so does a
+ * reader that stops in front of the trailers and has them parsed as a section.
  */
 #include <stdlib.h>
 
 #include "protocols/http/h1_parse.h"
+#include "protocols/http/trailers.h"
 
 #define MUST(x) \
 	do { \
@@ -39,6 +41,38 @@ feed(struct body *b, struct slice in, size_t most)
 	}
 }
 
+/* The same end, if there is one; nothing of a section goes on that is not whole. */
+static void
+check_stopping(const struct body *whole, struct slice in)
+{
+	struct body b = { .text = memory_alloc(in.n) };
+	struct h1_chunks c = { .stops = true };
+	struct message m;
+	struct arena a;
+	ssize_t n = 0;
+
+	arena_init(&a, NULL, 0);
+	message_init(&m);
+	while (in.n > 0 && !b.done && !b.bad && !h1_chunks_stopped(&c)) {
+		struct slice data;
+		size_t taken = h1_chunks_read(&c, in, &data, &b.done, &b.bad);
+
+		b.n += data.n;
+		b.taken += taken;
+		in = slice_after(in, taken);
+	}
+	MUST(!b.done && b.n == whole->n);
+	if (h1_chunks_stopped(&c))
+		n = trailers_take(&m, &a, in);
+	MUST((n > 0) == whole->done && (n <= 0 || b.taken + (size_t)n == whole->taken));
+	MUST(!whole->bad || b.bad || n == -1 || in.n < H1_TRAILER);
+	MUST(n > 0 || m.trailers == NULL);
+	for (const struct message_edit *e = m.trailers; e != NULL; e = e->next)
+		MUST(e->name.n > 0 && known_find(e->name) == KNOWN_NONE);
+	arena_reset(&a);
+	free(b.text);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -51,6 +85,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	MUST(memcmp(whole.text, bytes.text, whole.n) == 0);
 	MUST(whole.taken == n || whole.done || whole.bad);
 	MUST(!(whole.done && whole.bad));
+	check_stopping(&whole, in);
 	free(whole.text);
 	free(bytes.text);
 	return 0;

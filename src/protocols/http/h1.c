@@ -14,6 +14,7 @@
 #include "protocols/http/h1.h"
 #include "protocols/http/h1_parse.h"
 #include "protocols/http/status.h"
+#include "protocols/http/trailers.h"
 #include "protocols/http/uri.h"
 
 enum h1_phase {
@@ -55,13 +56,33 @@ static const struct h1_limits h1_peer_limits = {
 
 /* ------------------------------------------------------------------ reading a body */
 
+/* The end of a chunked body whose trailers go on; it comes again until it is complete. */
+static size_t
+h1_take_trailers(struct conn *c, struct slice in, bool *last, bool *bad)
+{
+	struct exchange *ex = c->exchange;
+	struct message *m = c->side == SIDE_CLIENT ? &ex->question : &ex->answer;
+	ssize_t n = trailers_take(m, &ex->arena, in);
+
+	*last = n > 0;
+	*bad = n < 0;
+	return (size_t)MAX_OF(n, (ssize_t)0);
+}
+
 /* Takes from `in`; returns how many bytes. */
 static size_t
-h1_take_body(struct h1 *h, struct slice in, struct slice *data, bool *last, bool *bad)
+h1_take_body(struct conn *c, struct slice in, struct slice *data, bool *last, bool *bad)
 {
+	struct h1 *h = conn_state(c);
+
 	*last = *bad = false;
-	if (h->body == BODY_CHUNKED)
-		return h1_chunks_read(&h->chunks, in, data, last, bad);
+	if (h->body == BODY_CHUNKED) {
+		size_t n = h1_chunks_read(&h->chunks, in, data, last, bad);
+
+		if (unlikely(h1_chunks_stopped(&h->chunks)) && data->n == 0)
+			n += h1_take_trailers(c, slice_after(in, n), last, bad);
+		return n;
+	}
 	*data = in;
 	if (h->body == BODY_LENGTH) {
 		data->n = MIN_OF((uint64_t)in.n, h->left);
@@ -77,6 +98,14 @@ h1_begin_body(struct h1 *h, const struct message *m)
 	h->body = m->body;
 	h->left = m->length;
 	h->chunks = (struct h1_chunks){ 0 };
+}
+
+/* Not where Connection names fields: one of them may be a trailer, and is for nobody but us. */
+static bool
+h1_passes_trailers(const struct exchange *ex, const struct message *m)
+{
+	return m->body == BODY_CHUNKED && ex->settings != NULL &&
+	       ex->settings->trailers == TRAILERS_PASS && !m->names_fields;
 }
 
 static bool
@@ -132,6 +161,8 @@ h1_ask(struct conn *c, struct exchange *ex)
 	h->expects = m->expect && !last;
 	h->phase = last ? H1_WAIT : H1_BODY;
 	exchange_question(ex, last);
+	if (c->exchange != NULL)
+		h->chunks.stops = h1_passes_trailers(ex, m);
 	h1_continue(c);
 	if (last && c->exchange != NULL)
 		conn_set_hold(c, HOLD_TURN);
@@ -214,7 +245,7 @@ h1_read_question_body(struct conn *c, struct slice in)
 	struct exchange *ex = c->exchange;
 	struct slice data;
 	bool last, bad;
-	size_t n = h1_take_body(h, in, &data, &last, &bad);
+	size_t n = h1_take_body(c, in, &data, &last, &bad);
 
 	if (h->phase == H1_REST) {
 		h1_drop_body(c, bad ? H1_DROP_MAX + 1 : n, last);
@@ -256,6 +287,7 @@ h1_answered(struct conn *c, struct exchange *ex, bool behind)
 	h->keep = m->keep_alive;
 	h->phase = last ? H1_OVER : H1_BODY;
 	h->clean = last && !behind;
+	h->chunks.stops = ex->question.takes_trailers && h1_passes_trailers(ex, m);
 	fields_strip(m);
 	exchange_answer(ex, last);
 }
@@ -322,7 +354,7 @@ h1_read_answer_body(struct conn *c, struct slice in)
 	struct h1 *h = conn_state(c);
 	struct slice data;
 	bool last, bad;
-	size_t n = h1_take_body(h, in, &data, &last, &bad);
+	size_t n = h1_take_body(c, in, &data, &last, &bad);
 
 	if (bad) {
 		exchange_peer_failed(c->exchange, REASON_PEER_BAD_MESSAGE);
@@ -577,10 +609,14 @@ h1_put_forwarded(struct builder *b, struct exchange *ex, struct slice host)
 }
 
 static void
-h1_put_question_framing(struct builder *b, const struct message *m, const struct h1 *h)
+h1_put_question_framing(struct builder *b, const struct exchange *ex, const struct h1 *h)
 {
+	const struct message *m = &ex->question;
+
 	if (m->upgrade)
 		BUILDER_LITERAL(b, "Upgrade: websocket\r\nConnection: upgrade\r\n");
+	else if (unlikely(m->takes_trailers) && ex->settings->trailers == TRAILERS_PASS)
+		BUILDER_LITERAL(b, "TE: trailers\r\nConnection: TE\r\n");
 	if (h->out == BODY_CHUNKED) {
 		BUILDER_LITERAL(b, "Transfer-Encoding: chunked\r\n");
 	} else if (h->out == BODY_LENGTH && (m->known >> KNOWN_CONTENT_LENGTH & 1) == 0) {
@@ -614,14 +650,29 @@ h1_send_question_head(struct exchange *ex, struct conn *c)
 		BUILDER_LITERAL(&b, "Host: localhost\r\n");
 	h1_put_fields(&b, m);
 	h1_put_forwarded(&b, ex, h1_host_asked(m, host));
-	h1_put_question_framing(&b, m, h);
+	h1_put_question_framing(&b, ex, h);
 	BUILDER_LITERAL(&b, "\r\n");
 	conn_write(c, builder_slice(&b));
 }
 
+/* The last chunk, with what goes behind it. */
 static void
-h1_send_data(struct conn *c, const struct h1 *h, const struct part *part)
+h1_send_trailers(struct conn *c, const struct message *m)
 {
+	size_t room = trailers_room(m) + 3;
+	struct builder b = builder_on(scratch_alloc(&c->engine->loop.scratch, room), room);
+
+	BUILDER_LITERAL(&b, "0\r\n");
+	trailers_put(&b, m);
+	conn_write(c, builder_slice(&b));
+}
+
+static void
+h1_send_data(
+    struct conn *c, const struct h1 *h, const struct message *m, const struct part *part)
+{
+	bool last = part->last && m->trailers == NULL;
+
 	if (h->out == BODY_NONE)
 		return;
 	if (h->out != BODY_CHUNKED) {
@@ -635,10 +686,12 @@ h1_send_data(struct conn *c, const struct h1 *h, const struct part *part)
 		BUILDER_LITERAL(&b, "\r\n");
 		conn_write(c, builder_slice(&b));
 		conn_write(c, part->data);
-		conn_write(c, part->last ? SLICE("\r\n0\r\n\r\n") : SLICE("\r\n"));
-	} else if (part->last) {
+		conn_write(c, last ? SLICE("\r\n0\r\n\r\n") : SLICE("\r\n"));
+	} else if (last) {
 		conn_write(c, SLICE("0\r\n\r\n"));
 	}
+	if (unlikely(part->last && !last))
+		h1_send_trailers(c, m);
 }
 
 static void
@@ -647,7 +700,7 @@ h1_send(struct exchange *ex, struct conn *c, const struct part *part)
 	struct h1 *h = conn_state(c);
 
 	if (part->kind == PART_DATA)
-		h1_send_data(c, h, part);
+		h1_send_data(c, h, c->side == SIDE_CLIENT ? &ex->answer : &ex->question, part);
 	else if (part->interim)
 		h1_send_interim(ex, c);
 	else if (c->side == SIDE_CLIENT)
@@ -748,6 +801,7 @@ h1_client_done(struct conn *c)
 		return;
 	}
 	h->looked = 0;
+	h->chunks.stops = false;
 	h->phase = h->phase == H1_BODY ? H1_REST : H1_HEAD;
 	h1_expect_question(c);
 	c->hold &= (uint8_t)~HOLD_TURN;

@@ -61,6 +61,7 @@ struct head {
 	const char *end;                /* of the input, or of what the limits let us look at */
 	bool cut;                       /* there are as many bytes as a head may have */
 	bool question;
+	bool trailers;
 	bool connection_upgrade;        /* Connection: upgrade */
 	bool connection_close, connection_keep;
 	uint8_t options;                /* of Connection */
@@ -274,9 +275,11 @@ note_proxy_connection(struct head *h, struct slice value)
 {
 	struct slice option;
 
-	while (slice_split(&value, ',', &option))
+	while (slice_split(&value, ',', &option)) {
 		if (++h->options > OPTIONS_MAX)
 			return refuse(h, REASON_BAD_MESSAGE);
+		h->m->names_fields |= !slice_equal_nocase(slice_trim(option), SLICE("keep-alive"));
+	}
 	return HEAD_OK;
 }
 
@@ -295,6 +298,8 @@ note_connection(struct head *h, struct slice value)
 			h->connection_keep = true;
 		else if (slice_equal_nocase(option, SLICE("upgrade")))
 			h->connection_upgrade = true;
+		else if (option.n != 0 && !slice_equal_nocase(option, SLICE("te")))
+			h->m->names_fields = true;
 	}
 	return HEAD_OK;
 }
@@ -311,15 +316,29 @@ note_expect(struct head *h, struct slice value)
 	return HEAD_OK;
 }
 
+/* RFC 9110 10.1.4: of what it may say, one thing concerns us. */
+static enum progress
+note_te(struct head *h, struct slice value)
+{
+	struct slice coding;
+
+	while (h->question && h->m->minor != 0 && slice_split(&value, ',', &coding))
+		if (slice_equal_nocase(slice_trim(coding), SLICE("trailers")))
+			h->m->takes_trailers = true;
+	return HEAD_OK;
+}
+
 #define BIT(known) (UINT64_C(1) << (known))
 
 static const uint64_t noted = BIT(KNOWN_CONNECTION) | BIT(KNOWN_CONTENT_LENGTH) |
-    BIT(KNOWN_EXPECT) | BIT(KNOWN_HOST) | BIT(KNOWN_PROXY_CONNECTION) |
+    BIT(KNOWN_EXPECT) | BIT(KNOWN_HOST) | BIT(KNOWN_PROXY_CONNECTION) | BIT(KNOWN_TE) |
     BIT(KNOWN_TRANSFER_ENCODING);
 
 static enum progress
 note(struct head *h, enum known known, struct slice value)
 {
+	if (h->trailers)
+		return HEAD_OK;
 	switch (known) {
 	case KNOWN_CONNECTION:
 		return note_connection(h, value);
@@ -331,6 +350,8 @@ note(struct head *h, enum known known, struct slice value)
 		return h->question ? note_host(h, value) : HEAD_OK;
 	case KNOWN_PROXY_CONNECTION:
 		return note_proxy_connection(h, value);
+	case KNOWN_TE:
+		return note_te(h, value);
 	case KNOWN_TRANSFER_ENCODING:
 		return note_coding(h, value);
 	default:
@@ -803,6 +824,22 @@ h1_parse_answer(struct message *m, struct arena *a, struct slice in, const struc
 	return at - in.at;
 }
 
+ssize_t
+h1_parse_trailers(struct message *m, struct arena *a, struct slice in)
+{
+	static const struct h1_limits limits = {
+		.field = H1_TRAILER, .head = H1_TRAILER + 2, .count = H1_TRAILERS
+	};
+	struct head h = head_begin(m, a, in, &limits);
+	const char *at = in.at;
+
+	h.trailers = true;
+
+	enum progress progress = read_fields(&h, &at);
+
+	return progress != HEAD_OK ? (ssize_t)progress : at - in.at;
+}
+
 bool
 h1_head_again(struct slice in, size_t before, const struct h1_limits *l)
 {
@@ -927,13 +964,19 @@ chunk_step(struct h1_chunks *c, char byte)
 	}
 }
 
+bool
+h1_chunks_stopped(const struct h1_chunks *c)
+{
+	return c->stops && c->state == CHUNK_TRAILER;
+}
+
 size_t
 h1_chunks_read(struct h1_chunks *c, struct slice in, struct slice *data, bool *done, bool *bad)
 {
 	size_t at = 0;
 
 	*data = slice_make(in.at, 0);
-	while (at < in.n && c->state < CHUNK_DONE) {
+	while (at < in.n && c->state < CHUNK_DONE && !h1_chunks_stopped(c)) {
 		if (c->state == CHUNK_DATA) {
 			*data = slice_make(in.at + at, MIN_OF(in.n - at, c->left));
 			c->left -= data->n;

@@ -71,6 +71,7 @@ struct h1_chunks {
 	uint8_t trailers;               /* fields */
 	uint8_t digits;
 	uint8_t state;
+	bool stops;                     /* set by the caller: in front of the trailers */
 };
 
 enum {
@@ -88,5 +89,12 @@ enum {
  */
 size_t h1_chunks_read(struct h1_chunks *c, struct slice in, struct slice *data, bool *done,
     bool *bad);
+/* It stopped: what comes next is for h1_parse_trailers, and is the end of the body. */
+bool h1_chunks_stopped(const struct h1_chunks *c);
+/*
+ * The trailer section at the front of `in`, as a head: fields are filled, and nothing that they say is
+ * noted. The caller gave *m room for H1_TRAILERS fields.
+ */
+MUST_USE ssize_t h1_parse_trailers(struct message *m, struct arena *a, struct slice in);
 
 #endif
