@@ -59,6 +59,13 @@ class Shipped(flow.Case):
         self.assertIn("127.0.0.1", s.get("/hello?you", name="p8080").text)
         self.assertEqual(s.get("/nowhere", name="p8080").status, 404)
 
+    def test_behind_a_proxy(self):
+        s = self.start()
+        a = s.get("/", headers="X-Forwarded-For: 203.0.113.9\nX-Request-Id: given", name="p8082")
+        self.assertEqual((a.text, a["X-Request-Id"]), ("203.0.113.9, by way of 127.0.0.1\n", "given"))
+        self.assertRegex(s.get("/", name="p8082")["X-Request-Id"], "^[0-9a-f]{32}$")
+        self.assertEqual(s.get("/", headers="X-Forwarded-For: 203.0.113.66", name="p8082").status, 403)
+
     def test_every_file_is_an_example(self):
         for name in os.listdir(CONF_D):
             with open(os.path.join(CONF_D, name)) as f:
