@@ -230,6 +230,43 @@ proxy_header_parse(struct slice in, struct proxy_header *out)
 
 /* ------------------------------------------------------------------ writing */
 
+static sa_family_t
+family_of(const struct addr *a)
+{
+	return a->n != 0 ? a->any.sa_family : AF_UNSPEC;
+}
+
+static void
+map_v4(struct addr *a)
+{
+	struct addr v6 = { .v6 = { .sin6_family = AF_INET6, .sin6_port = a->v4.sin_port }, .n = sizeof(v6.v6) };
+
+	v6.v6.sin6_addr.s6_addr[10] = v6.v6.sin6_addr.s6_addr[11] = 0xff;
+	memcpy(v6.v6.sin6_addr.s6_addr + 12, &a->v4.sin_addr, 4);
+	*a = v6;
+}
+
+/*
+ * A client that a proxy told us of need not be of the family of the connection: it is what matters.
+ * An IPv4 address beside one of IPv6 is mapped; where it came in by a Unix socket, the other end is any.
+ */
+static void
+match_families(struct addr *src, struct addr *dst)
+{
+	sa_family_t from = family_of(src), to = family_of(dst);
+
+	if (from != AF_INET && from != AF_INET6)
+		return;
+	if (to == AF_INET && from == AF_INET6) {
+		map_v4(dst);
+	} else if (to == AF_INET6 && from == AF_INET) {
+		map_v4(src);
+	} else if (to != from) {
+		*dst = (struct addr){ .any.sa_family = from,
+			.n = from == AF_INET ? sizeof(dst->v4) : sizeof(dst->v6) };
+	}
+}
+
 /* As they are said on the wire: unmapped, without an interface. False: not of one family. */
 static bool
 make_plain(struct addr plain[2], const struct addr *src, const struct addr *dst)
@@ -241,15 +278,25 @@ make_plain(struct addr plain[2], const struct addr *src, const struct addr *dst)
 		if (plain[i].n != 0 && plain[i].any.sa_family == AF_INET6)
 			plain[i].v6.sin6_scope_id = 0;
 	}
-	return plain[0].n != 0 && plain[1].n != 0 &&
-	    plain[0].any.sa_family == plain[1].any.sa_family;
+	match_families(&plain[0], &plain[1]);
+	return plain[0].n != 0 && family_of(&plain[0]) == family_of(&plain[1]);
+}
+
+/* Of the family that was said, so mapped addresses as such. */
+static void
+put_host(struct builder *b, const struct addr *a)
+{
+	char text[ADDR_TEXT];
+
+	if (a->any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr))
+		BUILDER_LITERAL(b, "::ffff:");
+	builder_slice_put(b, addr_print_host(a, text));
 }
 
 void
 proxy_header_write_v1(struct builder *b, const struct addr *src, const struct addr *dst)
 {
 	struct addr plain[2];
-	char text[ADDR_TEXT];
 
 	if (!make_plain(plain, src, dst) || addr_is_unix(&plain[0])) {
 		BUILDER_LITERAL(b, "PROXY UNKNOWN\r\n");
@@ -258,7 +305,7 @@ proxy_header_write_v1(struct builder *b, const struct addr *src, const struct ad
 	builder_text(b, plain[0].any.sa_family == AF_INET ? "PROXY TCP4" : "PROXY TCP6");
 	for (int i = 0; i < 2; i++) {
 		builder_byte(b, ' ');
-		builder_slice_put(b, addr_print_host(&plain[i], text));
+		put_host(b, &plain[i]);
 	}
 	for (int i = 0; i < 2; i++) {
 		builder_byte(b, ' ');
