@@ -147,6 +147,14 @@ class Connection(flow.Case):
             self.assertIn("GET /1", c.answer().text)
             self.assertTrue(c.ends())
 
+    def test_answered_before_a_large_body(self):
+        """More is announced than we would read for nothing: the answer says that it is the last."""
+        s = self.server(FIXED % "")
+        for n, connection in ((1000, None), (64 * 1024, None), (64 * 1024 + 1, "close"), (1000000, "close")):
+            with s.client() as c:
+                c.send(b"POST /text HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % n)
+                self.assertEqual(c.answer()["Connection"], connection)
+
     def test_head_refused(self):
         """No body for HEAD, however bad it is."""
         s = self.server(FIXED % "")

@@ -507,8 +507,12 @@ h1_frame_answer(struct exchange *ex, struct h1 *h)
 	if (ex->close_client || ex->engine->parting || h->out == BODY_TO_CLOSE ||
 	    ex->client->idle_timeout == 0)
 		h->keep = false;
-	/* It was not told to go on, and may send the body or not: nobody knows what follows. */
-	if (h->expects && !ex->question_done)
+	/*
+	 * It was not told to go on, and may send the body or not; or more is to come than we would
+	 * read for nothing. It hears now that no other question is taken.
+	 */
+	if (!ex->question_done &&
+	    (h->expects || (h->body == BODY_LENGTH && h->left > H1_DROP_MAX)))
 		h->keep = false;
 }
 
