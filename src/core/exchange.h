@@ -69,6 +69,7 @@ struct exchange {
 	 */
 	uint32_t *captures;
 	const struct regex *captured;   /* the regex they are of; or NULL */
+	struct field_cursor cursor;
 
 	struct slice id;                /* request_id(); empty: nobody has asked for it */
 	uint64_t started_us;            /* clock_us() */

@@ -24,6 +24,17 @@ struct field_value {
 	const struct addr *addr;
 };
 
+/*
+ * Values of a repeated field are asked for one after the other: where the last was found, so that
+ * thousands of them cost no square.
+ */
+struct field_cursor {
+	const struct field_ref *ref;
+	size_t nth;                     /* of the value that comes next */
+	size_t field;                   /* Cookie fields begun */
+	struct slice rest;              /* behind the last value */
+};
+
 enum field_flags {
 	/* takes a name behind its own: header.NAME; `name` ends with a dot */
 	FIELD_FAMILY = 1,

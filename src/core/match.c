@@ -211,6 +211,10 @@ bool
 regex_match_in(struct exchange *ex, struct regex *re, struct slice subject,
     size_t captures[2 * REGEX_CAPTURES_MAX])
 {
+	/* one limit for all values there may be: thousands at the limit are no answer either */
+	if (unlikely(ex->gave_up))
+		return false;
+
 	bool over, matches = regex_match(re, subject, captures, &over);
 
 	if (unlikely(over))

@@ -677,6 +677,28 @@ class Resources(Wire):
             for t in threads:
                 t.join(flow.TIME)
 
+    def test_many_values(self):
+        """Cost per byte: thousands of values of one cookie or parameter are looked through once, not once for each."""
+        conf = """
+            server { listen 127.0.0.1:@port@;
+                route /c when cookie.a == "x" { return 200 "c"; }
+                route /q when query.a == "x"  { return 200 "q"; }
+                route /r when cookie.a ~ "^(a|aa|a?)+$" { return 200 "r"; }
+                route { return 200 "none"; }
+            }
+        """
+        self.start(lambda q: OK, conf)
+        cookies = (b"Cookie: " + b"a=;" * 2700 + b"\r\n") * 3
+        for asked, got in ((b"GET /c HTTP/1.1\r\nHost: a\r\n" + cookies + b"\r\n", "none"),
+                           (b"GET /c HTTP/1.1\r\nHost: a\r\n" + cookies + b"Cookie: b=1; a=x\r\n\r\n", "c"),
+                           (b"GET /q?" + b"a&" * 4000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", "none"),
+                           (b"GET /q?" + b"%61&" * 2000 + b"a=%78 HTTP/1.1\r\nHost: a\r\n\r\n", "q"),
+                           (b"GET /r HTTP/1.1\r\nHost: a\r\nCookie: " + b"; ".join([b"a=" + b"a" * 30 + b"b"] * 200) + b"\r\n\r\n", "500 Internal Server Error\n")):
+            with self.s.client() as c:
+                for _ in range(20):     # together a second or two, or half a minute each
+                    c.send(asked)
+                    self.assertEqual(c.answer().text, got)
+
     def test_pattern_limit(self):
         """Rule 26: a pattern that does not come to an end is no match: 500, a line that says so, and the next is served."""
         self.start(lambda q: OK, 'error_log "error.log" info;\n' + CONF % (

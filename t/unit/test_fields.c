@@ -100,10 +100,13 @@ strips_nothing_else(void **state)
 static bool
 cookie_is(const char *name, size_t nth, const char *want)
 {
-	struct slice value;
+	struct slice rest = SLICE_EMPTY, value;
+	size_t field = 0;
 
-	if (!fields_cookie(&message, slice_of(name), nth, &value))
-		return want == NULL;
+	do
+		if (!fields_cookie(&message, slice_of(name), &field, &rest, &value))
+			return want == NULL;
+	while (nth-- > 0);
 	return want != NULL && slice_is(value, want);
 }
 

@@ -64,24 +64,23 @@ fields_strip(struct message *m)
 }
 
 bool
-fields_cookie(const struct message *m, struct slice name, size_t nth, struct slice *value)
+fields_cookie(const struct message *m, struct slice name, size_t *field, struct slice *rest,
+    struct slice *value)
 {
-	struct slice all, pair;
+	struct slice pair;
 
-	for (size_t i = 0; message_find(m, KNOWN_COOKIE, SLICE_EMPTY, i, &all); i++) {
-		while (slice_split(&all, ';', &pair)) {
+	do {
+		while (slice_split(rest, ';', &pair)) {
 			pair = slice_trim(pair);
 
 			size_t equals = slice_find(pair, '=', 0);
 
 			if (equals == pair.n || !slice_equal(slice_first(pair, equals), name))
 				continue;
-			if (nth-- > 0)
-				continue;
 			*value = slice_after(pair, equals + 1);
 			return true;
 		}
-	}
+	} while (message_find(m, KNOWN_COOKIE, SLICE_EMPTY, (*field)++, rest));
 	return false;
 }
 

@@ -18,10 +18,12 @@
 void fields_strip(struct message *m);
 
 /*
- * The nth value of a cookie of that name, over all Cookie fields; quotes are part of it (RFC 6265
- * 5.4).
+ * The next value of a cookie of that name, over all Cookie fields; quotes are part of it (RFC 6265
+ * 5.4). *field: how many of them were begun, *rest: what is left of the last; 0 and SLICE_EMPTY at
+ * first. False: no more.
  */
-bool fields_cookie(const struct message *m, struct slice name, size_t nth, struct slice *value);
+bool fields_cookie(const struct message *m, struct slice name, size_t *field, struct slice *rest,
+    struct slice *value);
 /*
  * Takes the next `name=value` off the front of a query, not decoded; empty ones are passed over.
  * False: no more.

@@ -93,25 +93,52 @@ form_decoded(struct exchange *ex, struct slice s)
 	return slice_make(text, n);
 }
 
+/* Behind the value before the nth, where that was the last one asked for; else at the start. */
+static struct field_cursor *
+cursor_before(struct exchange *ex, const struct field_ref *ref, size_t nth, struct slice all)
+{
+	struct field_cursor *c = &ex->cursor;
+
+	if (nth == 0 || c->ref != ref || c->nth != nth)
+		*c = (struct field_cursor){ .ref = ref, .rest = all };
+	return c;
+}
+
+static bool
+next_pair(struct exchange *ex, struct field_cursor *c, struct slice *value)
+{
+	struct slice name;
+
+	while (fields_pair(&c->rest, &name, value))
+		if (slice_equal(form_decoded(ex, name), c->ref->name))
+			return true;
+	return false;
+}
+
 static bool
 get_query_pair(
     struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
 {
-	struct slice rest = ex->question.query, name, value;
+	struct field_cursor *c = cursor_before(ex, ref, nth, ex->question.query);
+	struct slice value;
 
-	while (fields_pair(&rest, &name, &value)) {
-		if (!slice_equal(form_decoded(ex, name), ref->name) || nth-- > 0)
-			continue;
-		out->text = form_decoded(ex, value);
-		return true;
-	}
+	while (next_pair(ex, c, &value))
+		if (c->nth++ == nth) {
+			out->text = form_decoded(ex, value);
+			return true;
+		}
 	return false;
 }
 
 static bool
 get_cookie(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)
 {
-	return fields_cookie(&ex->question, ref->name, nth, &out->text);
+	struct field_cursor *c = cursor_before(ex, ref, nth, SLICE_EMPTY);
+
+	while (fields_cookie(&ex->question, ref->name, &c->field, &c->rest, &out->text))
+		if (c->nth++ == nth)
+			return true;
+	return false;
 }
 
 static bool
