@@ -53,6 +53,18 @@ with_query(struct exchange *ex, struct slice target)
 	return builder_slice(&b);
 }
 
+/* A value that brings `..` would lead out of what was written in front of it. */
+static bool
+has_dots(struct slice target)
+{
+	struct slice path = slice_first(target, slice_find(target, '?', 0)), segment;
+
+	while (slice_split(&path, '/', &segment))
+		if (slice_is(segment, ".") || slice_is(segment, ".."))
+			return true;
+	return false;
+}
+
 static enum verdict
 rewrite_question(struct exchange *ex, const struct step *step)
 {
@@ -61,6 +73,10 @@ rewrite_question(struct exchange *ex, const struct step *step)
 
 	if (!text_get(&rewrite->target, ex, &target) || target.n == 0 || target.at[0] != '/') {
 		exchange_abort(ex, REASON_INTERNAL);
+		return STEP_TAKE;
+	}
+	if (unlikely(!rewrite->target.constant && has_dots(target))) {
+		exchange_abort(ex, REASON_BAD_MESSAGE);
 		return STEP_TAKE;
 	}
 	if (!rewrite->has_query && ex->question.query.n != 0)

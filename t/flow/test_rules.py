@@ -254,8 +254,14 @@ class Framing(Wire):
                         return (lambda: (yield said) or time.sleep(0.02) or (yield b"evil"))() if late else said + b"evil"
 
                     self.start(say)
-                    self.both([asked + b"\r\n", b"", OTHER + b"\r\n"], got + FINE,
-                              asked + ADDED + b"\r\n", OTHER + ADDED + b"\r\n")
+                    with self.s.client() as c:
+                        c.send(asked + b"\r\n")
+                        self.assertEqual(undated(c.until(b"\r\n\r\n")), got)
+                        flow.wait_for(lambda: self.log[0].end is not None, message="its connection was kept")
+                        c.send(OTHER + b"\r\n")
+                        c.shut()
+                        self.assertEqual(undated(c.rest()), FINE)
+                    self.assertEqual(self.seen, [asked + ADDED + b"\r\n", OTHER + ADDED + b"\r\n"])
 
     def test_a_bad_answer_in_the_middle(self):
         """Pipelined, and the second answer is malformed: 502 in its place, the others whole, no connection used behind it."""
@@ -753,6 +759,7 @@ class Resources(Wire):
                 route /4/     { return 200 "${path}${path}${path}${path}"; }
                 route /5/     { return 200 "${path}${path}${path}${path}${path}"; }
                 route ~ "^/r/(?<x>[^/]*)$" { rewrite "/${x}?${x}"; proxy @peer@; }
+                route /d      { rewrite "/z/${query.x}"; proxy @peer@; }
                 route /h/     { response_header set X "${path}${path}${path}${path}${path}"; return 200 "h"; }
             }
         """
@@ -762,6 +769,11 @@ class Resources(Wire):
         self.assertEqual(self.talk(b"GET /5/" + tail + b" HTTP/1.1\r\nHost: a\r\n\r\n"), failed(500, b"Internal Server Error"))
         got = self.talk(b"GET /h/" + tail + b" HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertTrue(got.endswith(b"\r\n\r\nh") and b"X:" not in got)
+        # what a client says stays inside what was written around it
+        for x, seen in ((b"a/b", b"/z/a/b"), (b"..a", b"/z/..a"), (b"a%0d%0aX:%20y%3f%23", b"/z/a%0D%0AX:%20y%3F%23"), (b"%252e%252e", b"/z/%252e%252e")):
+            self.both(b"GET /d?x=" + x + b" HTTP/1.1\r\nHost: a\r\n\r\n", FINE, b"GET " + seen + b"?x=" + x + b" HTTP/1.1\r\nHost: a\r\n" + ADDED + b"\r\n")
+        for x in (b"..", b"../a", b"a/../../b", b"%2e%2e%2fa", b"a/.", b"."):
+            self.both(b"GET /d?x=" + x + b" HTTP/1.1\r\nHost: a\r\n\r\n", failed(400, b"Bad Request"))
         # each byte becomes three, twice: what is counted is what is written
         odd = b"%2B%20%25%0A" * 300
         self.both(b"GET /r/" + odd + b" HTTP/1.1\r\nHost: a\r\n\r\n", FINE,
