@@ -633,11 +633,12 @@ exchange_log_failure(const struct exchange *ex, enum reason reason)
 		return;
 	log_line(r->level,
 	    "%s, client " SLICE_FORMAT ", server " SLICE_FORMAT "%s" SLICE_FORMAT "%s" SLICE_FORMAT
-	    "%s" SLICE_FORMAT,
+	    "%s" SLICE_FORMAT "%s" SLICE_FORMAT,
 	    r->text, SLICE_ARG(from), SLICE_ARG(ex->server_name), method.n != 0 ? ", " : "",
 	    SLICE_ARG(method), method.n != 0 ? " " : "",
 	    SLICE_ARG(slice_first(target, MIN_OF(target.n, 512))),
-	    ex->peer_text.n != 0 ? ", peer " : "", SLICE_ARG(ex->peer_text));
+	    ex->peer_text.n != 0 ? ", peer " : "", SLICE_ARG(ex->peer_text),
+	    ex->id.n != 0 ? ", id " : "", SLICE_ARG(ex->id));
 }
 
 /*

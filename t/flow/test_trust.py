@@ -129,6 +129,14 @@ class Ids(Site):
         self.assertEqual(self.asked.questions[-1]["X-Request-Id"], a["X-Request-Id"])
         self.assertEqual(self.log(s, 1)["id"], a["X-Request-Id"])
 
+    def test_failure(self):
+        """The line in the error log names what the client was given, and who the client is."""
+        s = self.server(SITE % ("", ""), peer=self.closed_port())
+        a = self.ask(s, "/", "X-Forwarded-For: 1.2.3.4")
+        self.assertEqual(a.status, 502)
+        line = next(l for l in s.said().splitlines() if "client 1.2.3.4," in l)
+        self.assertTrue(line.endswith(", id " + self.log(s, 1)["id"]), line)
+
     def test_unique(self):
         s = self.site(main="workers 2;\n")
         with s.client() as c:
