@@ -72,6 +72,18 @@ class Faults(flow.Case):
         workers += s.workers()
         self.assertEqual(s.get("/").status, 502)
 
+    def test_reset_within_a_question_in_chunks(self):
+        """Nobody knows how much more comes: the 502 says that it is the last answer here."""
+        def script(stream, peer):
+            stream.head()
+            stream.reset()
+
+        s = self.server(ONE, peer=self.peer(script))
+        with s.client() as c:
+            c.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            a = c.answer()
+            self.assertEqual((a.status, a["Connection"]), (502, "close"))
+
     def test_no_answer(self):
         before = time.monotonic()
         self.assertEqual(self.status(hang, conf=ONE), 504)
