@@ -182,6 +182,22 @@ message_find(const struct message *m, enum known known, struct slice name, size_
 	return false;
 }
 
+/* CGI knows one name for X-User and X_User: who sets or removes one means both. */
+static bool
+sounds_like(struct slice a, struct slice b)
+{
+	if (a.n != b.n)
+		return false;
+	for (size_t i = 0; i < a.n; i++) {
+		char x = a.at[i] == '_' ? '-' : ascii_lower(a.at[i]);
+		char y = b.at[i] == '_' ? '-' : ascii_lower(b.at[i]);
+
+		if (x != y)
+			return false;
+	}
+	return true;
+}
+
 void
 message_remove(struct message *m, enum known known, struct slice name)
 {
@@ -190,18 +206,16 @@ message_remove(struct message *m, enum known known, struct slice name)
 	if (known != KNOWN_NONE) {
 		name = known_names[known];
 		m->refused |= UINT64_C(1) << known;
-		if ((m->known >> known & 1) == 0)
-			return;
 		m->known &= ~(UINT64_C(1) << known);
 	}
 	for (size_t i = 0; i < m->field_count; i++)
-		if (is_named(m, &m->fields[i], known, name))
+		if (sounds_like(message_field_name(m, &m->fields[i]), name))
 			m->fields[i].removed = true;
 
 	struct message_edit **at = &m->edits;
 
 	while (*at != NULL) {
-		if (slice_equal_nocase((*at)->name, name))
+		if (sounds_like((*at)->name, name))
 			*at = (*at)->next;
 		else
 			at = &(*at)->next;

@@ -169,7 +169,7 @@ void message_init(struct message *m);
  */
 bool message_find(
     const struct message *m, enum known known, struct slice name, size_t nth, struct slice *value);
-/* Removes all of that name, edits too. */
+/* Removes all of that name, edits too; `_` and `-` are one here. */
 void message_remove(struct message *m, enum known known, struct slice name);
 /* The slices must live as long as the exchange. */
 void message_add(struct message *m, struct arena *a, struct slice name, struct slice value);

@@ -315,6 +315,12 @@ class Hosts(Wire):
         self.both(b"GET / HTTP/1.1\r\nHost: A:81\r\n\r\n", FINE,
                   b"GET / HTTP/1.1\r\nHost: inner\r\nX-Asked: inner\r\n" + WHO + b"X-Forwarded-Host: A:81\r\n" + VIA + b"\r\n")
 
+    def test_twins(self):
+        """What a step sets stands alone: CGI reads X_User as X-User."""
+        self.start(lambda q: OK, CONF % ("", 'request_header set X-User "bob"; request_header remove Accept-Encoding;'))
+        self.both(GET + b"X_User: eve\r\nx-user: eve\r\nX_Users: x\r\nAccept_Encoding: gzip\r\n\r\n", FINE,
+                  GET + b"X_Users: x\r\nX-User: bob\r\n" + ADDED + b"\r\n")
+
     def test_connection(self):
         """Rule 12, both ways: what Connection and Proxy-Connection name goes, but for what says who asks and where it ends."""
         self.start(lambda q: b"HTTP/1.1 200 OK\r\nConnection: X-Drop, Content-Length, Date, Via\r\nX-Drop: 1\r\nVia: 1.0 b\r\nDate: 1\r\n"
