@@ -249,8 +249,8 @@ static const struct directive trust_rows[] = {
 	{ "request_id", DIRECTIVE_SETTING, .arguments = request_id_arguments,
 	    .offset = offsetof(struct trust, request_id),
 	    .help = "The field whose value, said by a trusted connection, becomes the field id; else "
-	    "ids are made here. (What others say in it goes to peers as any field does, unless a "
-	    "request_header sets it.)" },
+	    "ids are made here. What others say in it goes to peers as any field does, unless a "
+	    "request_header sets it." },
 	{ 0 },
 };
 
