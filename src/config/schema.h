@@ -35,6 +35,8 @@ extern const struct type
     type_flag,                          /* bool: on | off */
     type_integer,                       /* int64_t, between min and max of the argument */
     type_size,                          /* uint64_t bytes: 512 8k 1m 2g (binary) */
+    /* uint64_t bytes per second: 240/s 8k/s 1m/s, or 0; a bare number proposes 240/s */
+    type_bandwidth,
     /* uint64_t milliseconds: 500ms 30s 1m30s 7d; a bare number proposes 30s */
     type_duration,
     type_percent,                       /* uint32_t, hundredths of a percent: 95% 0.5% */

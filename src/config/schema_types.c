@@ -66,6 +66,15 @@ print_size(char text[static 32], int64_t n)
 }
 
 static const char *
+print_bandwidth(char text[static 32], int64_t n)
+{
+	char size[32];
+
+	snprintf(text, 32, n == 0 ? "%.20s" : "%.20s/s", print_size(size, n));
+	return text;
+}
+
+static const char *
 print_number(char text[static 32], int64_t n)
 {
 	snprintf(text, 32, "%lld", (long long)n);
@@ -89,6 +98,8 @@ schema_bound(char text[static 32], const struct type *type, int64_t n)
 		return print_duration(text, n);
 	if (type == &type_size)
 		return print_size(text, n);
+	if (type == &type_bandwidth)
+		return print_bandwidth(text, n);
 	return type == &type_percent ? print_percent(text, n) : print_number(text, n);
 }
 
@@ -207,6 +218,34 @@ read_size(struct reading *r, const struct value *v, const struct argument *a, vo
 			    size_units[i].name);
 	}
 	return refuse(r, v, wanted, "%s", "");
+}
+
+/* A size by the second. Nothing at all needs no unit. */
+static bool
+read_bandwidth(struct reading *r, const struct value *v, const struct argument *a, void *out)
+{
+	static const char wanted[] = "a bandwidth (240/s, 8k/s, 1m/s)";
+	struct slice rest = v->raw;
+	uint64_t n, total = 0;
+	size_t unit = 0;
+
+	if (slice_is(rest, "0")) {
+		*(uint64_t *)out = 0;
+		return true;
+	}
+	if (!take_number(&rest, &n))
+		return refuse(r, v, wanted, "%s", "");
+	while (unit + 1 < ARRAY_COUNT(size_units) &&
+	    !slice_starts(rest, slice_of(size_units[unit].name)))
+		unit++;
+	if (slice_is(rest, size_units[unit].name))
+		return refuse(r, v, wanted, "write \"%.*s/s\"", SLICE_ARG(v->raw));
+	if (!slice_is(slice_after(rest, strlen(size_units[unit].name)), "/s"))
+		return refuse(r, v, wanted, "%s", "");
+	if (!scale(n, size_units[unit].size, &total))
+		return refuse(r, v, wanted, "it is too large");
+	*(uint64_t *)out = total;
+	return check_bounds(r, v, a, is_inside(a, total), print_bandwidth);
 }
 
 /* Takes `30s` off *rest; units must fall from left to right. *i is where to go on among them. */
@@ -670,6 +709,8 @@ const struct type type_flag = { "on|off", "on or off", sizeof(bool), read_flag, 
 const struct type type_integer = { "NUMBER", "a number", sizeof(int64_t), read_integer, NULL };
 const struct type type_size = { "SIZE", "a size (512, 8k, 1m, 2g)", sizeof(uint64_t), read_size,
 	NULL };
+const struct type type_bandwidth = { "BANDWIDTH", "a bandwidth (240/s, 8k/s, 1m/s)",
+	sizeof(uint64_t), read_bandwidth, NULL };
 const struct type type_duration = { "DURATION", "a duration (500ms, 30s, 1m30s, 7d)",
 	sizeof(uint64_t), read_duration, NULL };
 const struct type type_percent = { "PERCENT", "a percentage (95%, 0.5%)", sizeof(uint32_t),

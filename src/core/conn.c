@@ -20,6 +20,9 @@ enum {
 	CONN_FLUSH_EARLY = 64 * 1024,   /* bytes queued that are written before the pass ends */
 	/* ms that a closed client is read from, so that it gets its answer */
 	CONN_LINGER = 2000,
+	/* of a write timeout: looks at what the other end takes; ms to the first */
+	CONN_LOOKS = 4,
+	CONN_FIRST_LOOK = 1000,
 	/* ms: of writes and of silence, until an exchange says otherwise */
 	CONN_TIMEOUT = 60 * 1000
 };
@@ -135,7 +138,7 @@ conn_open_peer(struct engine *e, const struct addr *to, const struct protocol_op
 	if (first.n != 0) {
 		struct backlog *b = memory_alloc(sizeof(*b) + first.n);
 
-		*b = (struct backlog){ .n = first.n };
+		*b = (struct backlog){ .n = first.n, .size = first.n };
 		memcpy(b->bytes, first.at, first.n);
 		*c->backlog_end = b;
 		c->backlog_end = &b->next;
@@ -216,6 +219,8 @@ conn_close(struct conn *c)
 	upstream_forget(c);
 	conn_drop_output(c);
 	conn_drop_input(c);
+	free(c->stall);
+	c->stall = NULL;
 	*c->all_back = c->all_next;
 	if (c->all_next != NULL)
 		c->all_next->all_back = c->all_back;
@@ -319,6 +324,12 @@ conn_arm(struct conn *c)
 		    &c->engine->loop, &c->deadline, due > clock_ms() ? due - clock_ms() : 0);
 }
 
+static uint64_t
+conn_first_look(const struct conn *c)
+{
+	return MIN_OF((uint32_t)CONN_FIRST_LOOK, c->write_timeout / CONN_LOOKS);
+}
+
 void
 conn_expect(struct conn *c, uint64_t ms, enum reason reason)
 {
@@ -336,17 +347,65 @@ conn_expect_nothing(struct conn *c)
 	conn_arm(c);
 }
 
-/* The other end takes nothing. */
+void
+conn_set_waiting(struct conn *c, bool waiting)
+{
+	if (waiting == (c->write_due != 0))
+		return;
+	c->write_due = waiting ? clock_ms() + conn_first_look(c) : 0;
+	if (c->stall != NULL && waiting) {
+		pace_release(&c->stall->pace, clock_ms());
+		c->stall->moved = clock_ms();
+	} else if (c->stall != NULL) {
+		pace_hold(&c->stall->pace, clock_ms());
+	}
+	conn_arm(c);
+}
+
+/*
+ * The kernel's buffer hides progress and stall alike: a send says that there is room, not that
+ * anybody reads; so the kernel is asked how much of it the other end has. A pause of less than
+ * the timeout is nothing: a player that has enough for now is no attacker.
+ */
+enum reason
+conn_judge(struct conn *c)
+{
+	uint64_t now = clock_ms(), pause = c->write_timeout / CONN_LOOKS;
+	uint64_t unsent = socket_unsent(c->wire.fd), taken = c->sent - MIN_OF(unsent, c->sent);
+	struct stall *s = c->stall;
+
+	if (s == NULL) {
+		s = c->stall = memory_alloc(sizeof(*s));
+		/* Late for a look ourselves, we have not watched so long. */
+		s->moved = MAX_OF(c->write_due - conn_first_look(c), now - MIN_OF(now, pause));
+		pace_begin(&s->pace, taken, now);
+	} else if (taken != s->taken) {
+		s->moved = now;
+	}
+	s->taken = taken;
+	if (now - s->moved >= c->write_timeout)
+		return REASON_WRITE_TIMEOUT;
+	if (!pace_keep(&s->pace, taken, now, c->write_least,
+	    MAX_OF(c->write_grace, c->write_timeout)))
+		return REASON_WRITE_TOO_SLOW;
+	c->write_due = MIN_OF(now + pause, s->moved + c->write_timeout);
+	conn_arm(c);
+	return REASON_NONE;
+}
+
 static void
 conn_write_late(struct conn *c)
 {
 	struct exchange *ex = c->exchange;
+	enum reason reason = conn_judge(c);
 
+	if (reason == REASON_NONE)
+		return;
 	if (c->side == SIDE_CLIENT) {
 		if (ex != NULL)
-			exchange_client_failed(ex, REASON_WRITE_TIMEOUT);
+			exchange_client_failed(ex, reason);
 		else
-			engine_count(&c->engine->shared->reasons[REASON_WRITE_TIMEOUT], 1);
+			engine_count(&c->engine->shared->reasons[reason], 1);
 	} else if (ex != NULL) {
 		exchange_peer_failed(ex, REASON_PEER_WRITE_TIMEOUT);
 	}
@@ -851,24 +910,46 @@ conn_written(struct conn *c, size_t n)
 	}
 }
 
-/* What this pass could not write gets a block of its own size. */
+/*
+ * Room for `n` bytes at the end of what waits, counted as filled. The first block has its own
+ * size, so that what waits is small where little waits; those behind it take more than one piece.
+ * NULL: there is no memory.
+ */
+static char *
+conn_backlog_room(struct conn *c, size_t n)
+{
+	struct backlog *b = CONTAINER_OF(c->backlog_end, struct backlog, next);
+
+	if (c->backlog == NULL || b->size - b->at - b->n < n) {
+		size_t size = c->backlog == NULL ? n : MAX_OF(n, (size_t)CONN_SMALL);
+
+		b = memory_try(sizeof(*b) + size);
+		if (b == NULL)
+			return NULL;
+		*b = (struct backlog){ .size = size };
+		*c->backlog_end = b;
+		c->backlog_end = &b->next;
+	}
+
+	char *room = b->bytes + b->at + b->n;
+
+	b->n += n;
+	c->backlog_n += n;
+	return room;
+}
+
+/* What this pass could not write is kept. */
 static void
 conn_save(struct conn *c)
 {
-	struct backlog *b = c->out_n != 0 ? memory_try(sizeof(*b) + c->out_n) : NULL;
+	char *to = c->out_n != 0 ? conn_backlog_room(c, c->out_n) : NULL;
 
-	if (b != NULL) {
-		*b = (struct backlog){ 0 };
-		for (struct segment *s = c->out; s != NULL; s = s->next) {
-			memcpy(b->bytes + b->n, s->at, s->n);
-			b->n += s->n;
-		}
-		*c->backlog_end = b;
-		c->backlog_end = &b->next;
-		c->backlog_n += b->n;
-	} else if (c->out_n != 0) {
-		conn_starve(c);
+	for (struct segment *s = c->out; s != NULL && to != NULL; s = s->next) {
+		memcpy(to, s->at, s->n);
+		to += s->n;
 	}
+	if (c->out_n != 0 && to == NULL)
+		conn_starve(c);
 	c->out = NULL;
 	c->out_end = &c->out;
 	c->out_n = 0;
@@ -890,10 +971,8 @@ conn_write_out(struct conn *c)
 			c->writable = false;
 			c->tight = true;
 		}
-		if (n > 0) {
+		if (n > 0)
 			conn_written(c, (size_t)n);
-			c->write_due = 0;
-		}
 	}
 	return true;
 }
@@ -958,13 +1037,6 @@ conn_emptied(struct conn *c)
 static void
 conn_set_congested(struct conn *c, bool congested)
 {
-	uint64_t due =
-	    congested ? (c->write_due != 0 ? c->write_due : clock_ms() + c->write_timeout) : 0;
-
-	if (due != c->write_due || congested != c->congested) {
-		c->write_due = due;
-		conn_arm(c);
-	}
 	if (congested == c->congested)
 		return;
 	c->congested = congested;
@@ -994,8 +1066,11 @@ conn_flush(struct conn *c)
 		return;
 	}
 	conn_save(c);
-	if (likely(c->broken == 0))
-		conn_set_congested(c, c->backlog_n != 0);
+	if (unlikely(c->broken != 0))
+		return;
+	if ((c->backlog_n != 0) != (c->write_due != 0))
+		conn_set_waiting(c, c->backlog_n != 0);
+	conn_set_congested(c, c->backlog_n != 0);
 }
 
 /*

@@ -11,6 +11,7 @@
 #ifndef MILLRACE_CORE_CONN_H
 #define MILLRACE_CORE_CONN_H
 
+#include "core/pace.h"
 #include "core/protocol.h"
 #include "io/loop.h"
 #include "io/socket.h"
@@ -60,8 +61,18 @@ struct segment {                /* scratch memory */
 /* What an earlier pass could not write: heap blocks of their own size. */
 struct backlog {
 	struct backlog *next;
-	size_t at, n;
+	size_t at, n, size;
 	char bytes[];
+};
+
+/*
+ * Bytes wait for the other end: what it took of them when we looked. The pace counts the time in
+ * which they wait, so that one who lets them go now and then does not begin anew.
+ */
+struct stall {
+	struct pace pace;
+	uint64_t taken;                 /* at the last look */
+	uint64_t moved;                 /* clock_ms() of the last one that saw it move */
 };
 
 struct conn {
@@ -96,11 +107,17 @@ struct conn {
 	bool linger;
 	/* ms that the other end may take nothing while bytes wait */
 	uint32_t write_timeout;
+	/* bytes a second that it must take of them, and the ms that are not judged; 0: any */
+	uint32_t write_least, write_grace;
 	/* ms of silence: a client's between two exchanges, a peer's inside one */
 	uint32_t idle_timeout;
-	/* ms of clock_ms(); 0: not set. The deadline is the earlier one */
+	/*
+	 * ms of clock_ms(); 0: not set. The deadline is the earlier one. write_due: bytes wait, and
+	 * this is when we look what has come of them
+	 */
 	uint64_t expect_due, write_due;
 	uint64_t look_due;              /* when to ask whether it was reset; 0: no reason to */
+	struct stall *stall;            /* from the first look on, to the end; heap */
 	uint16_t binding;               /* client: number; the listener is engine_listener(c) */
 	/* client: of the listener when it was accepted; peer: of the pool key */
 	uint64_t fingerprint;
@@ -189,6 +206,13 @@ void conn_wake(struct conn *c);
 /* protocol->late(c, reason) in `ms`, unless said anew or cleared. */
 void conn_expect(struct conn *c, uint64_t ms, enum reason reason);
 void conn_expect_nothing(struct conn *c);
+/*
+ * Bytes for the other end wait (in us, or in a tunnel's pipe), or no more do: from when on it is
+ * watched whether it takes any.
+ */
+void conn_set_waiting(struct conn *c, bool waiting);
+/* write_due has come: REASON_NONE, and the next look is set, or why it goes on no longer. */
+MUST_USE enum reason conn_judge(struct conn *c);
 /* Bytes for this connection are waiting in us. */
 static inline size_t
 conn_waiting(const struct conn *c)

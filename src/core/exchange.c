@@ -11,6 +11,7 @@
 #include "core/tunnel.h"
 
 static void exchange_on_settle(struct loop_task *t);
+static void exchange_expect_body(struct exchange *ex);
 
 /* ------------------------------------------------------------------ begin, settle, end */
 
@@ -258,18 +259,23 @@ exchange_resume(struct exchange *ex)
 	if (ex->client != NULL)
 		conn_clear_hold(ex->client, HOLD_STEP);
 	exchange_run(ex);
+	exchange_expect_body(ex);
 	exchange_leave(ex);
 }
 
 static void
 exchange_set(struct exchange *ex, const struct settings *settings)
 {
+	struct conn *c = ex->client;
+
 	ex->settings = settings;
 	ex->log_format = (uint8_t)settings->access.format;
 	ex->log_sink =
 	    settings->access.log < 0 ? -1 : ex->snapshot->log_sinks[settings->access.log];
-	ex->client->write_timeout = (uint32_t)settings->write_timeout;
-	ex->client->idle_timeout = (uint32_t)settings->keepalive_timeout;
+	c->write_timeout = (uint32_t)settings->write_timeout;
+	c->idle_timeout = (uint32_t)settings->keepalive_timeout;
+	c->write_least = (uint32_t)settings->write_least;
+	c->write_grace = (uint32_t)settings->least_grace;
 }
 
 /*
@@ -344,10 +350,33 @@ exchange_expect_body(struct exchange *ex)
 
 	if (c == NULL || ex->talk)
 		return;
-	if (ex->question_done || c->hold != 0 || ex->ending)
+	if (ex->question_done || c->hold != 0 || ex->ending) {
+		if (unlikely(ex->pace.since != 0))
+			pace_hold(&ex->pace, clock_ms());
 		conn_expect_nothing(c);
-	else
+	} else {
+		pace_release(&ex->pace, clock_ms());
 		conn_expect(c, ex->settings->body_timeout, REASON_BODY_TIMEOUT);
+	}
+}
+
+/* Measured from its first piece on: how long that may take is the timeout's. */
+static bool
+exchange_body_is_fast(struct exchange *ex)
+{
+	const struct settings *s = ex->settings;
+	uint64_t now = clock_ms();
+
+	if (ex->talk || ex->question_done || s->body_least == 0)
+		return true;
+	if (ex->pace.since == 0)
+		pace_begin(&ex->pace, ex->received, now);
+	pace_release(&ex->pace, now);
+	if (pace_keep(&ex->pace, ex->received, now, s->body_least, s->least_grace))
+		return true;
+	ex->close_client = true;
+	exchange_abort(ex, REASON_BODY_TOO_SLOW);
+	return false;
 }
 
 /* A peer that does not have the whole question may be waiting for it. */
@@ -384,7 +413,7 @@ exchange_question_data(struct exchange *ex, struct slice data, bool last)
 	ex->received += data.n;
 	ex->question_done = last;
 	if (!ex->ending && !ex->error_run && exchange_body_fits(ex, ex->received) &&
-	    ex->taker >= 0) {
+	    exchange_body_is_fast(ex) && ex->taker >= 0) {
 		const struct step *step = &ex->steps->items[ex->taker];
 		struct part part = { .kind = PART_DATA, .last = last, .data = data };
 
@@ -733,6 +762,13 @@ exchange_peer_failed(struct exchange *ex, enum reason reason)
 	exchange_leave(ex);
 }
 
+/* An orderly end behind half a question could be taken for the end of all of it. */
+static bool
+exchange_is_half_asked(const struct exchange *ex, const struct conn *p)
+{
+	return p->sent != ex->peer_sent && (!exchange_is_asked(ex) || conn_waiting(p) != 0);
+}
+
 void
 exchange_drop_peer(struct exchange *ex, bool clean)
 {
@@ -745,6 +781,8 @@ exchange_drop_peer(struct exchange *ex, bool clean)
 	p->hold = 0;
 	if (clean && p->state == CONN_OPEN)
 		p->protocol->done(p);
+	else if (exchange_is_half_asked(ex, p))
+		conn_reset(p);
 	else
 		conn_close(p);
 	if (ex->client != NULL && !ex->client->congested)

@@ -78,6 +78,7 @@ struct exchange {
 	/* body bytes of the question, bytes queued of the answer (head included) */
 	uint64_t received, sent;
 	uint64_t peer_sent;             /* bytes written to the peer's connection before */
+	struct pace pace;               /* of the question's body, when it came in pieces */
 	uint64_t queued_before;         /* bytes queued on the client when it began */
 	uint16_t status;                /* what the client got; 0: nothing */
 	uint16_t attempts;              /* peers tried */

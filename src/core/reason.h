@@ -23,7 +23,9 @@ enum reason {
 	REASON_BAD_VERSION,             /* 505 */
 	REASON_HEAD_TIMEOUT,            /* 408 */
 	REASON_BODY_TIMEOUT,            /* 408 */
+	REASON_BODY_TOO_SLOW,           /* 408 */
 	REASON_WRITE_TIMEOUT,           /* the client does not read */
+	REASON_WRITE_TOO_SLOW,          /* it reads less than it must */
 	REASON_MISDIRECTED,             /* 421: no server of this listener has that name */
 	REASON_NO_ROUTE,                /* 404 */
 	REASON_DENIED,                  /* 403 */

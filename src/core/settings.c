@@ -23,6 +23,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
 #define SIZE(least, most)       ONE("SIZE", type_size, least, most)
 #define WORD(choice) \
 	(const struct argument[]){ { .name = "WORD", .type = &type_word, .words = (choice) }, { 0 } }
+#define BANDWIDTH               ONE("BANDWIDTH", type_bandwidth, 0, 1024 * MIB)
 
 static const char *const access_formats[] = { "combined", "json", NULL };
 /* In the order of their enums. */
@@ -110,6 +111,15 @@ misplaced_check(struct reading *r, const struct statement *s, void *filled)
 	SETTING("body", SIZE(0, INT64_MAX), in(body_max), "1m", \
 	    "The largest body of a question; 0 takes any.")
 
+#define MIN_ROWS(in) \
+	SETTING("body", BANDWIDTH, in(body_least), "240/s", \
+	    "The least that the body of a question must bring, while we take it; 0: any."), \
+	SETTING("write", BANDWIDTH, in(write_least), "240/s", \
+	    "The least that the client must take of an answer that waits for it, over no less than " \
+	    "timeout { write }; 0: any."), \
+	SETTING("after", DURATION(0, HOUR), in(least_grace), "5s", \
+	    "How long either goes on before it is judged.")
+
 static const struct directive server_timeout_rows[] = {
 	LISTENER_SETTING("header", DURATION(SECOND, HOUR), head_timeout, "10s",
 	    "How long the head of a question may take."),
@@ -144,9 +154,12 @@ static const struct directive route_max_rows[] = {
 	{ 0 },
 };
 
+static const struct directive server_min_rows[] = { MIN_ROWS(IN_SERVER), { 0 } };
+static const struct directive route_min_rows[] = { MIN_ROWS(IN_SETTINGS), { 0 } };
+
 #define INSIDE(table_rows) (const struct table[]){ { (table_rows), 0 }, { NULL, 0 } }
 
-#define SETTINGS_ROWS(in, timeouts, maxima) \
+#define SETTINGS_ROWS(in, timeouts, maxima, minima) \
 	{ .name = "access_log", .kind = DIRECTIVE_SETTING, .arguments = access_arguments, \
 	    .offset = in(access), .check = access_check, \
 	    .help = "Where a line for each exchange goes, and its format; said nowhere: off." }, \
@@ -159,10 +172,12 @@ static const struct directive route_max_rows[] = {
 	{ .name = "timeout", .kind = DIRECTIVE_BLOCK, .inside = INSIDE(timeouts), \
 	    .help = "How long things may take." }, \
 	{ .name = "max", .kind = DIRECTIVE_BLOCK, .inside = INSIDE(maxima), \
-	    .help = "How large things may be." }
+	    .help = "How large things may be." }, \
+	{ .name = "min", .kind = DIRECTIVE_BLOCK, .inside = INSIDE(minima), \
+	    .help = "How slow the other end may be." }
 
 const struct directive server_settings_rows[] = {
-	SETTINGS_ROWS(IN_SERVER, server_timeout_rows, server_max_rows),
+	SETTINGS_ROWS(IN_SERVER, server_timeout_rows, server_max_rows, server_min_rows),
 	{ .name = "real_ip", .kind = DIRECTIVE_BLOCK, .inside = trust_tables,
 	    .offset = offsetof(struct server_settings, trust), .check = trust_check,
 	    .help = "Whose word is taken for who the client is: src is then the real client, for "
@@ -170,7 +185,7 @@ const struct directive server_settings_rows[] = {
 	{ 0 },
 };
 const struct directive route_settings_rows[] = {
-	SETTINGS_ROWS(IN_SETTINGS, route_timeout_rows, route_max_rows),
+	SETTINGS_ROWS(IN_SETTINGS, route_timeout_rows, route_max_rows, route_min_rows),
 	MISPLACED("real_ip"),
 	{ 0 },
 };

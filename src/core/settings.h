@@ -33,6 +33,8 @@ struct settings {
 	uint64_t body_max;              /* max { body } */
 	int forwarded;                  /* enum forwarded */
 	int trailers;                   /* enum trailers */
+	/* min { body; write }, bytes a second; min { after }: ms that are not judged */
+	uint64_t body_least, write_least, least_grace;
 };
 
 /*

@@ -21,8 +21,6 @@ enum {
 struct way {
 	struct conn *from, *to;
 	struct wire_pipe pipe;
-	/* clock_ms() since when `to` takes nothing of the pipe; 0: it does */
-	uint64_t stuck;
 	uint8_t full;                   /* full reads in a row */
 	bool splicing;
 	bool passed;                    /* its end was passed on */
@@ -32,7 +30,7 @@ struct tunnel {
 	struct exchange *exchange;
 	struct way ways[2];             /* by the side it comes from */
 	uint64_t active;                /* clock_ms() of the last byte */
-	uint32_t idle, write;           /* ms */
+	uint32_t idle;                  /* ms */
 	uint64_t received;              /* what the client's connection had counted before */
 	bool looked;                    /* since the last byte: no reset came with it */
 };
@@ -137,30 +135,13 @@ is_over(const struct tunnel *t)
 /* ------------------------------------------------------------------ deadlines */
 
 /* Traffic only stores the time: how long it is silent is asked when the deadline comes. */
-static uint64_t
-due_of(struct tunnel *t, struct conn *c)
-{
-	uint64_t due = t->active + (t->looked ? t->idle : MIN_OF(t->idle, (uint32_t)CONN_LOOK));
-	uint64_t stuck = way_into(t, c)->stuck;
-
-	return stuck != 0 ? MIN_OF(due, stuck + t->write) : due;
-}
-
 static void
 arm(struct tunnel *t, struct conn *c)
 {
-	uint64_t due = due_of(t, c), now = clock_ms();
+	uint64_t due = t->active + (t->looked ? t->idle : MIN_OF(t->idle, (uint32_t)CONN_LOOK));
+	uint64_t now = clock_ms();
 
 	conn_expect(c, due > now ? due - now : 0, REASON_IDLE_TIMEOUT);
-}
-
-static bool
-write_is_late(struct tunnel *t, struct conn *c, uint64_t now)
-{
-	uint64_t stuck = way_into(t, c)->stuck;
-
-	return (c->write_due != 0 && c->write_due <= now) ||
-	       (stuck != 0 && stuck + t->write <= now);
 }
 
 /*
@@ -187,10 +168,11 @@ void
 tunnel_late(struct tunnel *t, struct conn *c)
 {
 	uint64_t now = clock_ms();
+	bool due = c->write_due != 0 && c->write_due <= now;
+	enum reason late = due ? conn_judge(c) : REASON_NONE;
 
-	if (write_is_late(t, c, now))
-		end(t, c->side == SIDE_CLIENT ? REASON_WRITE_TIMEOUT : REASON_PEER_WRITE_TIMEOUT,
-		    conn_reset);
+	if (late != REASON_NONE)
+		end(t, c->side == SIDE_CLIENT ? late : REASON_PEER_WRITE_TIMEOUT, conn_reset);
 	else if (t->active + t->idle <= now)
 		end(t, REASON_IDLE_TIMEOUT, conn_close);
 	else if (!t->looked && t->active + CONN_LOOK <= now)
@@ -207,7 +189,9 @@ drain(struct tunnel *t, struct way *w)
 {
 	struct conn *to = w->to;
 
-	while (w->pipe.held != 0) {
+	if (w->pipe.held == 0)
+		return true;
+	do {
 		ssize_t n = to->writable ? wire_pipe_drain(&w->pipe, to->wire.fd) : WIRE_AGAIN;
 
 		if (n == WIRE_BROKEN) {
@@ -216,16 +200,13 @@ drain(struct tunnel *t, struct way *w)
 		}
 		if (n <= 0) {
 			to->writable = false;
-			if (w->stuck == 0) {
-				w->stuck = clock_ms();
-				arm(t, to);
-			}
+			conn_set_waiting(to, true);
 			return false;
 		}
 		to->sent += (size_t)n;
 		t->active = clock_ms();
-		w->stuck = 0;
-	}
+	} while (w->pipe.held != 0);
+	conn_set_waiting(to, false);
 	return true;
 }
 
@@ -384,13 +365,12 @@ tunnel_join(
 		},
 		.active = clock_ms(),
 		.idle = (uint32_t)MIN_OF(idle != 0 ? idle : UINT32_MAX, UINT32_MAX),
-		.write = (uint32_t)MIN_OF(write != 0 ? write : UINT32_MAX, UINT32_MAX),
 		.received = client->received,
 	};
 	for (size_t i = 0; i < ARRAY_COUNT(ends); i++) {
 		ends[i]->tunnel = t;
 		ends[i]->hold = 0;
-		ends[i]->write_timeout = t->write;
+		ends[i]->write_timeout = (uint32_t)MIN_OF(write != 0 ? write : UINT32_MAX, UINT32_MAX);
 		conn_expect_nothing(ends[i]);
 		loop_queue(&ends[i]->engine->loop, LOOP_READY, &ends[i]->ready);
 	}

@@ -38,6 +38,11 @@ bool socket_local(int fd, struct addr *a);
  */
 size_t socket_room(int fd);
 void socket_reset_on_close(int fd);      /* linger 0: the close sends RST */
+/*
+ * Bytes written that the other end has not taken yet (TCP: not acknowledged; Unix: with what the
+ * kernel needs beside them).
+ */
+size_t socket_unsent(int fd);
 
 /* A pair of connected seqpacket sockets. */
 MUST_USE bool socket_pair(int pair[2]);

@@ -374,6 +374,121 @@ write_timeout(void **state)
 	road_turn(&road);
 }
 
+static char much[8 * 1024 * 1024];
+
+/* At most so much of what there is. */
+static void
+take(struct end *e, size_t n)
+{
+	for (ssize_t got = 1; got > 0; n -= (size_t)got) {
+		got = recv(e->fd, much, MIN_OF(n, sizeof(much)), 0);
+		road_turn(&road);
+		if (got <= 0 || (size_t)got == n)
+			return;
+	}
+}
+
+/* The kernel took much at once: no send succeeds for longer than the timeout, and yet it reads. */
+static void
+slow_but_honest(void **state)
+{
+	struct end e = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 400 * 1024);
+
+	e.conn->write_timeout = 10000;
+	e.conn->write_least = 240;
+	e.conn->write_grace = 5000;
+	conn_write(e.conn, slice_make(much, sizeof(much)));
+	road_turn(&road);
+
+	uint64_t sent = e.conn->sent;
+
+	for (int i = 0; i < 4; i++) {
+		for (int s = 0; s < 4; s++)
+			road_wait(&road, 1000);
+		take(&e, 100 * 1024);
+	}
+	assert_int_equal(e.conn->sent, sent);
+	/* a pause short of the timeout is none of our business */
+	for (int i = 0; i < 30; i++) {
+		for (int s = 0; s < 9; s++)
+			road_wait(&road, 1000);
+		assert_int_equal(road.engine.conn_count, 1);
+		take(&e, 200 * 1024);
+	}
+	for (int s = 0; s < 14; s++)
+		road_wait(&road, 1000);
+	assert_int_equal(road.engine.conn_count, 0);
+	assert_int_equal(road_reason(&road, REASON_WRITE_TIMEOUT), 1);
+	end_close(&e);
+}
+
+/* Takes a little all the time, and never enough. */
+static void
+write_too_slow(void **state)
+{
+	struct end drips = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 16384);
+	struct end other = road_client_of(&road, 1, "192.0.2.7:2", SOCK_STREAM, 16384);
+	int seconds = 0;
+
+	drips.conn->write_timeout = other.conn->write_timeout = 10000;
+	drips.conn->write_least = other.conn->write_least = 50000;
+	conn_write(drips.conn, slice_make(much, sizeof(much)));
+	conn_write(other.conn, slice_make(much, sizeof(much)));
+	road_turn(&road);
+	/* a fast start: it is credit for a minute */
+	take(&drips, 4 * 1024 * 1024);
+	for (; road.engine.conn_count == 2 && seconds < 200; seconds++) {
+		road_wait(&road, 1000);
+		take(&drips, 20000);
+		take(&other, 80000);
+	}
+	assert_in_range(seconds, 10, 90);
+	assert_int_equal(road_reason(&road, REASON_WRITE_TOO_SLOW), 1);
+	assert_ptr_equal(road.engine.conns, other.conn);
+	/* all is taken: nobody looks any more */
+	while (conn_waiting(other.conn) != 0)
+		take(&other, 1024 * 1024);
+	assert_int_equal(other.conn->write_due, 0);
+	road_wait(&road, 100000);
+	assert_int_equal(road.engine.conn_count, 1);
+	end_close(&drips);
+	end_close(&other);
+	road_turn(&road);
+}
+
+/* Small pieces that wait share blocks, and what has gone is given back. */
+static void
+little_by_little(void **state)
+{
+	struct end e = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 8192);
+	size_t blocks = 0, all = 0;
+
+	conn_write(e.conn, slice_make(much, 100 * 1024));
+	road_turn(&road);
+	assert_null(e.conn->backlog->next);
+	assert_int_equal(e.conn->backlog->size, e.conn->backlog->at + e.conn->backlog_n);
+	for (int i = 0; i < 10000; i++) {
+		conn_write(e.conn, SLICE("x"));
+		road_pass(&road);
+	}
+	for (struct backlog *b = e.conn->backlog; b != NULL; b = b->next) {
+		blocks++;
+		all += b->n;
+	}
+	assert_int_equal(blocks, 4);
+	assert_int_equal(all, e.conn->backlog_n);
+	while (conn_waiting(e.conn) != 0) {
+		end_read(&e);
+		road_turn(&road);
+	}
+	end_read(&e);
+	assert_int_equal(e.n, 100 * 1024 + 10000);
+	assert_int_equal(e.at[e.n - 1], 'x');
+	assert_null(e.conn->backlog);
+	end_close(&e);
+	road_turn(&road);
+}
+
 /* ------------------------------------------------------------------ ends */
 
 /* Its answer arrives whole although the client is still sending; then it is closed. */
@@ -546,7 +661,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_left_comes_again), TEST(takes_a_little), TEST(held_is_not_read),
 		TEST(end_behind_the_bytes), TEST(end_with_something_left), TEST(nobody_starves), TEST(switches),
-		TEST(one_write_a_pass), TEST(waits_in_order), TEST(write_timeout),
+		TEST(one_write_a_pass), TEST(waits_in_order), TEST(write_timeout), TEST(slow_but_honest),
+		TEST(write_too_slow), TEST(little_by_little),
 		TEST(lingers), TEST(lingers_not_for_ever), TEST(ends_at_once_when_quiet), TEST(half_close),
 		TEST(closed_at_once), TEST(deadlines), TEST(addresses),
 	};

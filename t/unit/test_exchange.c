@@ -525,6 +525,143 @@ many(void **state)
 	}
 }
 
+/* ------------------------------------------------------------------ how fast a body comes */
+
+#define SLOW_ANSWER "HTTP/1.1 408 Request Timeout\r\n"
+
+/* A byte now and then is no silence, and yet it ends; who hurries does not. */
+static void
+body_too_slow(void **state)
+{
+	open_road("server { listen 80; timeout { body 30s; } min { body 240/s; after 5s; } echo; }");
+
+	struct end drips = road_client(&road), fine = road_client(&road);
+	char piece[300] = "";
+	int seconds = 0;
+
+	memset(piece, 'x', sizeof(piece) - 1);
+	end_say(&drips, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+	end_say(&fine, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+	road_turn(&road);
+	/* how long the first byte takes is the timeout's affair */
+	road_wait(&road, 20000);
+	end_expect(&drips, "");
+	for (; !drips.ended && seconds < 60; seconds++) {
+		end_say(&drips, "x");
+		end_say(&fine, piece);
+		road_turn(&road);
+		end_forget(&drips);
+		end_read(&drips);
+		road_wait(&road, 1000);
+	}
+	assert_in_range(seconds, 5, 7);
+	assert_int_equal(road_reason(&road, REASON_BODY_TOO_SLOW), 1);
+	for (; seconds < 130; seconds++) {
+		end_say(&fine, piece);
+		road_wait(&road, 1000);
+		assert_true(fine.conn->exchange != NULL);
+	}
+	/* the fast minutes are no credit */
+	for (seconds = 0; fine.conn->exchange != NULL && seconds < 200; seconds++) {
+		end_say(&fine, "x");
+		road_wait(&road, 1000);
+		end_read(&fine);
+		if (fine.ended)
+			break;
+	}
+	assert_in_range(seconds, 1, 66);
+	assert_int_equal(road_reason(&road, REASON_BODY_TOO_SLOW), 2);
+	end_close(&drips);
+	end_close(&fine);
+	road_close(&road);
+}
+
+/* Nothing of its answer is out: it is said what is wrong, once, and the peer hears no more. */
+static void
+body_too_slow_for_a_peer(void **state)
+{
+	open_road("upstream app { server unix:@/a; } server { listen 80; min { body 1k/s; after 2s; } proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client(&road);
+
+	end_say(&client, "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+	road_turn(&road);
+
+	struct end peer = road_accept(at);
+
+	for (int i = 0; i < 2; i++) {
+		end_expect(&client, "");
+		road_wait(&road, 1000);
+		end_say(&client, "1\r\nx\r\n");
+		road_turn(&road);
+	}
+	end_expect_start(&client, SLOW_ANSWER);
+	assert_true(client.ended);
+	end_read(&peer);
+	assert_true(peer.ended || peer.error != 0);
+	assert_false(end_has(&peer, "0\r\n\r\n"));
+	end_close(&peer);
+	end_close(&client);
+	road_wait(&road, 3000);
+	assert_int_equal(road.engine.conn_count, 0);
+	road_close(&road);
+}
+
+/* The peer does not read, so the client cannot send: that time is not the client's. */
+static void
+body_that_we_hold(void **state)
+{
+	static char stuff[65536];
+	int small = 8192;
+	size_t given = 0;
+
+	open_road("upstream app { server unix:@/a; timeout { write 10m; } } server { listen 80; max { body 0; } "
+	    "min { body 100k/s; after 5s; } timeout { body 600s; } proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = road_client(&road);
+
+	end_say(&client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\nx");
+	road_turn(&road);
+
+	struct end peer = road_accept(at);
+
+	setsockopt(road_peer_conn(&road)->wire.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	for (size_t n = 1; n != 0;) {
+		n = end_stuff(&client, sizeof(stuff));
+		given += n;
+		road_turn(&road);
+	}
+	assert_true((client.conn->hold & HOLD_OUTPUT) != 0);
+	for (int i = 0; i < 60; i++)
+		road_wait(&road, 1000);
+	assert_true(given < 60 * 100 * 1024);
+	for (int i = 0; i < 20; i++) {
+		end_stuff(&client, 200000);
+		road_turn(&road);
+		end_read(&peer);
+		end_forget(&peer);
+		road_turn(&road);
+		road_wait(&road, 100);
+	}
+	assert_int_equal(road_reason(&road, REASON_BODY_TOO_SLOW), 0);
+	assert_int_equal(road.engine.conn_count, 2);
+	/* but from here on it is */
+	for (int i = 0; i < 70; i++) {
+		road_wait(&road, 1000);
+		send(client.fd, "x", 1, MSG_NOSIGNAL);
+		road_turn(&road);
+		end_read(&peer);
+		end_forget(&peer);
+	}
+	assert_int_equal(road_reason(&road, REASON_BODY_TOO_SLOW), 1);
+	end_close(&peer);
+	end_close(&client);
+	road_wait(&road, 3000);
+	road_close(&road);
+}
+
 /* The end of the process in the middle of it. */
 static void
 closed_in_the_middle(void **state)
@@ -553,6 +690,8 @@ main(void)
 		TEST(order), TEST(answer_only), TEST(holds), TEST(gone_while_held), TEST(body), TEST(body_behind_a_hold),
 		TEST(parts), TEST(fails), TEST(is_cut), TEST(no_taker), TEST(gives_up), TEST(many),
 		cmocka_unit_test(chosen), cmocka_unit_test(keeps_its_snapshot), cmocka_unit_test(outlives_the_pass),
+		cmocka_unit_test(body_too_slow), cmocka_unit_test(body_too_slow_for_a_peer),
+		cmocka_unit_test(body_that_we_hold),
 		cmocka_unit_test_setup(closed_in_the_middle, set_up),
 	};
 

@@ -637,7 +637,7 @@ late(void **state)
 {
 	struct road r;
 
-	road_open(&r, "server { listen 80; timeout { header 10s; body 30s; keepalive 20s; } echo; }");
+	road_open(&r, "server { listen 80; timeout { header 10s; body 30s; keepalive 20s; } min { body 0; } echo; }");
 
 	struct end silent = road_client(&r), head = road_client(&r), body = road_client(&r), kept = road_client(&r);
 

@@ -392,6 +392,44 @@ leaks_none(void **state)
 	assert_int_equal(count_descriptors(), before);
 }
 
+/* What was written and not taken; nothing, where there is nothing to ask. */
+static void
+knows_what_was_not_taken(void **state)
+{
+	struct addr local = address("127.0.0.1:0"), bound;
+	struct pollfd p = { .events = POLLOUT };
+	char text[64 * 1024] = "";
+	int small = 4096;
+	int fd = socket_listen(&local, &(struct socket_options){ 0 });
+	bool pending;
+
+	assert_true(fd >= 0 && socket_local(fd, &bound));
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	p.fd = socket_connect(&bound, &pending);
+	assert_int_equal(poll(&p, 1, 5000), 1);
+
+	int peer = -1;
+
+	for (int i = 0; i < 500 && peer < 0; i++, usleep(1000))
+		peer = socket_accept(fd, &local);
+	assert_int_equal(socket_unsent(p.fd), 0);
+
+	ssize_t n = write(p.fd, text, sizeof(text));
+
+	assert_true(n > 16384);
+	assert_in_range(socket_unsent(p.fd), 1, (size_t)n);
+	for (ssize_t got = 0; got < n;)
+		if (poll(&(struct pollfd){ .fd = peer, .events = POLLIN }, 1, 5000) == 1)
+			got += read(peer, text, sizeof(text));
+	for (int i = 0; i < 500 && socket_unsent(p.fd) != 0; i++)
+		usleep(1000);
+	assert_int_equal(socket_unsent(p.fd), 0);
+	assert_int_equal(socket_unsent(-1), 0);
+	close(peer);
+	close(p.fd);
+	close(fd);
+}
+
 int
 main(void)
 {
@@ -402,6 +440,7 @@ main(void)
 		cmocka_unit_test(binds_datagrams),
 		cmocka_unit_test(learns_that_it_was_refused),
 		cmocka_unit_test(resets_on_close),
+		cmocka_unit_test(knows_what_was_not_taken),
 		cmocka_unit_test(meets_at_a_path),
 		cmocka_unit_test(leaves_other_files_alone),
 		cmocka_unit_test_setup_teardown(passes_descriptors, make_pair, close_pair),

@@ -606,6 +606,59 @@ gives_up_on_one_who_takes_nothing(void **state)
 	stop();
 }
 
+/* Something all the time, but too little; the client is the one who must take enough. */
+static void
+gives_up_on_one_who_takes_too_little(void **state)
+{
+	front.settings.write_timeout = 700;
+	front.settings.write_least = UINT32_MAX;
+	start("127.0.0.1:0", "127.0.0.1:0");
+
+	int client = connect_client(), backend = accept_backend();
+	struct flow f = { .from = backend, .to = client, .total = 256 * 1024 * 1024 };
+	static char bytes[64 * 1024];
+
+	for (int i = 0; i < 60 && seen->worker.reasons[REASON_WRITE_TOO_SLOW] == 0; i++) {
+		for (struct pollfd p = { .fd = backend, .events = POLLOUT };
+		     poll(&p, 1, 0) == 1 && p.revents == POLLOUT && send_some(&f);)
+			continue;
+		assert_true(is_ready(client, POLLIN));
+		assert_true(read(client, bytes, sizeof(bytes)) > 0 || errno == ECONNRESET);
+		usleep(100 * 1000);
+	}
+	assert_reason(REASON_WRITE_TOO_SLOW, 1);
+	assert_int_equal(seen->worker.reasons[REASON_WRITE_TIMEOUT], 0);
+	close(client);
+	close(backend);
+	stop();
+}
+
+/* A backend may be slow as long as it goes on: of the same traffic nothing is said. */
+static void
+waits_for_a_slow_backend(void **state)
+{
+	front.settings.write_timeout = 700;
+	front.settings.write_least = UINT32_MAX;
+	start("127.0.0.1:0", "127.0.0.1:0");
+
+	int client = connect_client(), backend = accept_backend();
+	struct flow f = { .from = client, .to = backend, .total = 256 * 1024 * 1024 };
+	static char bytes[256 * 1024];
+
+	for (int i = 0; i < 20; i++) {
+		while (f.sent < f.total && send_some(&f))
+			continue;
+		assert_true(is_ready(backend, POLLIN));
+		assert_true(read(backend, bytes, sizeof(bytes)) > 0);
+		usleep(100 * 1000);
+	}
+	for (size_t i = 0; i < REASON_COUNT; i++)
+		assert_int_equal(seen->worker.reasons[i], 0);
+	close(client);
+	close(backend);
+	stop();
+}
+
 static void
 ends_a_silent_one(void **state)
 {
@@ -683,6 +736,8 @@ main(void)
 		TEST(closes_when_the_backend_refuses),
 		TEST(reads_no_more_than_is_taken),
 		TEST(gives_up_on_one_who_takes_nothing),
+		TEST(gives_up_on_one_who_takes_too_little),
+		TEST(waits_for_a_slow_backend),
 		TEST(ends_a_silent_one),
 		TEST(takes_a_proxy_line_first),
 	};

@@ -735,8 +735,8 @@ h1_fail(struct exchange *ex, struct conn *c, enum reason reason)
 
 	if (status == 0)
 		return false;
-	if (reason == REASON_BODY_TIMEOUT || reason == REASON_HEAD_TIMEOUT ||
-	    reason == REASON_BODY_TOO_LARGE)
+	if (reason == REASON_BODY_TIMEOUT || reason == REASON_BODY_TOO_SLOW ||
+	    reason == REASON_HEAD_TIMEOUT || reason == REASON_BODY_TOO_LARGE)
 		c->linger = ex->close_client = true;
 	/* Nobody knows how much more there is, and we would not read all for nothing: say so now. */
 	if (!ex->question_done && ex->question.body == BODY_CHUNKED)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+Slow ends, end to end: those who send or take too little are sent away and those who are only slow are not,
+and a peer never takes half a question for a whole one.
+"""
+import json
+import threading
+import time
+
+import flow
+
+MUCH = 48 << 20         # more than the kernel takes by itself
+LOGGED = '    access_log "access.log" json;\n'
+
+
+def entries(s, n):
+    """The first n lines of the access log."""
+    def lines():
+        try:
+            found = s.read("access.log").splitlines()
+        except FileNotFoundError:
+            return None
+        return found if len(found) >= n else None
+
+    return [json.loads(line) for line in flow.wait_for(lines)]
+
+
+def listen_to_the_end(stream, peer):
+    """Reads all that comes and notes how it ended."""
+    try:
+        stream.rest()
+        peer.notes["end"] = "fin"
+    except ConnectionResetError:
+        peer.notes["end"] = "reset"
+
+
+def endless(stream, peer):
+    stream.question()
+    stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MUCH)
+    block = b"x" * 65536
+    for _ in range(MUCH // len(block)):
+        stream.send(block)
+    peer.notes["done"] = time.monotonic()
+    listen_to_the_end(stream, peer)
+
+
+class Slow(flow.Case):
+    def test_a_body_that_drips(self):
+        peer = self.peer(listen_to_the_end)
+        s = self.server("""
+            server { listen 127.0.0.1:@port@; min { body 1k/s; after 1s; }""" + LOGGED + """ proxy @peer@; }
+        """, peer=peer)
+        with s.client() as c:
+            c.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+            began = time.monotonic()
+            c.socket.settimeout(0.1)
+            answer = None
+            while answer is None and time.monotonic() < began + flow.TIME:
+                c.send(b"x")
+                try:
+                    answer = c.answer()
+                except TimeoutError:
+                    pass
+            self.assertEqual(answer.status, 408)
+            self.assertEqual(answer["Connection"], "close")
+            self.assertGreater(time.monotonic() - began, 0.9)
+        self.assertEqual(entries(s, 1)[0]["reason"], "body_too_slow")
+        self.assertEqual(flow.wait_for(lambda: peer.notes.get("end")), "reset")
+
+    def test_who_hurries_is_not_late(self):
+        peer = self.peer(flow.http(lambda q: flow.answer(200, b"%d" % len(q.body))))
+        s = self.server("""
+            server { listen 127.0.0.1:@port@; min { body 1k/s; after 1s; } proxy @peer@; }
+        """, peer=peer)
+        with s.client() as c:
+            c.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12000\r\n\r\n")
+            for _ in range(12):
+                time.sleep(0.2)
+                c.send(b"x" * 1000)
+            self.assertEqual(c.answer().text, "12000")
+
+    def test_a_client_that_goes_in_the_middle(self):
+        peer = self.peer(listen_to_the_end)
+        s = self.server("server { listen 127.0.0.1:@port@; proxy @peer@; }", peer=peer)
+        with s.client() as c:
+            c.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            flow.wait_for(lambda: peer.streams)
+            time.sleep(0.1)
+        self.assertEqual(flow.wait_for(lambda: peer.notes.get("end")), "reset")
+
+    def test_a_peer_that_takes_nothing(self):
+        def script(stream, peer):
+            stream.head()
+            peer.notes["go"].wait(flow.TIME * flow.SLOW)
+            listen_to_the_end(stream, peer)
+
+        peer = self.peer(script, receive_buffer=4096)
+        peer.notes["go"] = threading.Event()
+        s = self.server("""
+            upstream app { server @peer@; timeout { write 1s; } retry 0; }
+            server { listen 127.0.0.1:@port@; max { body 0; } proxy app; }
+        """, peer=peer)
+        with s.client() as c:
+            c.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % MUCH)
+            c.socket.settimeout(0.3)
+            try:
+                c.send(b"x" * MUCH)
+            except (TimeoutError, ConnectionResetError):
+                pass
+            c.socket.settimeout(flow.TIME * flow.SLOW)
+            self.assertEqual(c.answer().status, 504)
+        peer.notes["go"].set()
+        self.assertEqual(flow.wait_for(lambda: peer.notes.get("end")), "reset")
+
+    def read_slowly(self, c, n, pause, seconds):
+        """Reads n bytes at a time; how many came, and whether it was cut off."""
+        got, until = 0, time.monotonic() + seconds
+        try:
+            while time.monotonic() < until:
+                came = len(c.socket.recv(n))
+                if came == 0:
+                    return got, True
+                got += came
+                time.sleep(pause)
+        except ConnectionResetError:
+            return got, True
+        return got, False
+
+    def test_a_client_that_takes_too_little(self):
+        s = self.server("""
+            server {
+                listen 127.0.0.1:@port@;""" + LOGGED + """
+                timeout { write 1s; }
+                min { write 4m/s; after 1s; }
+                route /slow { min { write 0; } proxy @peer@; }
+                route { proxy @peer@; }
+            }
+        """, peer=self.peer(endless))
+        with flow.Client(s.address(), receive_buffer=16384) as c, flow.Client(s.address(), receive_buffer=16384) as d:
+            c.send(flow.request("/"))
+            d.send(flow.request("/slow"))
+            ends = {}
+
+            def read(name, stream, seconds):
+                ends[name] = self.read_slowly(stream, 16384, 0.05, seconds)
+
+            threads = [threading.Thread(target=read, args=("c", c, flow.TIME)), threading.Thread(target=read, args=("d", d, 4))]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+        self.assertTrue(ends["c"][1])
+        self.assertFalse(ends["d"][1])
+        self.assertEqual(entries(s, 1)[0]["reason"], "write_too_slow")
+
+    def test_a_client_that_is_slow_but_honest(self):
+        """The kernel holds megabytes of its answer: longer than the timeout no send succeeds, and yet it reads."""
+        s = self.server("""
+            server { listen 127.0.0.1:@port@; timeout { write 2s; } proxy @peer@; }
+        """, peer=self.peer(endless))
+        with s.client() as c:
+            c.send(flow.request("/"))
+            got, cut = self.read_slowly(c, 131072, 0.25, 4.5)
+            self.assertFalse(cut)
+            self.assertLess(got, 4 << 20)
+            # and one that takes nothing is not waited for
+            time.sleep(2.8)
+            with self.assertRaises((ConnectionResetError, EOFError)):
+                while c.socket.recv(1 << 20):
+                    pass
+                raise EOFError
+
+
+if __name__ == "__main__":
+    flow.main()
