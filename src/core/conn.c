@@ -548,7 +548,7 @@ conn_window(struct conn *to, bool full)
 {
 	if (likely(!full && (to == NULL || !to->tight)))
 		return CONN_WINDOW;
-	if (to == NULL || to->state != CONN_OPEN)
+	if (to == NULL || to->state != CONN_OPEN || conn_waiting(to) < to->ahead)
 		return SCRATCH_WINDOW;
 
 	uint32_t room = conn_room(to);
@@ -1070,7 +1070,7 @@ conn_flush(struct conn *c)
 		return;
 	if ((c->backlog_n != 0) != (c->write_due != 0))
 		conn_set_waiting(c, c->backlog_n != 0);
-	conn_set_congested(c, c->backlog_n != 0);
+	conn_set_congested(c, c->backlog_n > (c->congested ? c->ahead / 2 : c->ahead));
 }
 
 /*

@@ -94,7 +94,8 @@ struct conn {
 	bool ended;                     /* read returned 0, protocol->finish was called */
 	bool shut_wanted, shut;         /* FIN when all is written; was sent */
 	bool close_wanted;              /* close (linger) when all is written */
-	bool congested;                 /* bytes wait that the socket did not take */
+	/* more waits than may: the other side is not read from */
+	bool congested;
 	bool tight;                     /* it did not take all it was given lately */
 	bool full;                      /* the last read filled its window */
 	bool in_read;
@@ -109,6 +110,7 @@ struct conn {
 	uint32_t write_timeout;
 	/* bytes a second that it must take of them, and the ms that are not judged; 0: any */
 	uint32_t write_least, write_grace;
+	uint32_t ahead;                 /* bytes that may wait before the other side is held */
 	/* ms of silence: a client's between two exchanges, a peer's inside one */
 	uint32_t idle_timeout;
 	/*

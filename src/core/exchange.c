@@ -276,6 +276,7 @@ exchange_set(struct exchange *ex, const struct settings *settings)
 	c->idle_timeout = (uint32_t)settings->keepalive_timeout;
 	c->write_least = (uint32_t)settings->write_least;
 	c->write_grace = (uint32_t)settings->least_grace;
+	c->ahead = (uint32_t)settings->answer_buffer;
 }
 
 /*
@@ -607,11 +608,23 @@ exchange_interim(struct exchange *ex)
 	exchange_forget_head(&ex->answer);
 }
 
+static void
+exchange_tell_answer(struct exchange *ex)
+{
+	const struct step *step = &ex->steps->items[ex->taker];
+
+	ex->keeps = 0;
+	if (step->ops->peer_answer != NULL)
+		step->ops->peer_answer(ex, step);
+}
+
 void
 exchange_answer(struct exchange *ex, bool last)
 {
 	exchange_enter(ex);
 	ex->head_us = clock_us();
+	if (unlikely(ex->keeps != 0))
+		exchange_tell_answer(ex);
 	exchange_expect_answer(ex);
 	exchange_return_head(ex, last);
 	if (last)
@@ -789,6 +802,17 @@ exchange_drop_peer(struct exchange *ex, bool clean)
 		conn_clear_hold(ex->client, HOLD_OUTPUT);
 }
 
+static void
+exchange_tell_room(struct exchange *ex)
+{
+	const struct step *step = &ex->steps->items[ex->taker];
+
+	exchange_enter(ex);
+	if (step->ops->peer_room != NULL)
+		step->ops->peer_room(ex, step);
+	exchange_leave(ex);
+}
+
 void
 exchange_congestion(struct exchange *ex, struct conn *c, bool congested)
 {
@@ -808,6 +832,8 @@ exchange_congestion(struct exchange *ex, struct conn *c, bool congested)
 		exchange_expect_answer(ex);
 	else if (other == ex->client && ex->settings != NULL)
 		exchange_expect_body(ex);
+	if (!congested && c == ex->peer && ex->taker >= 0)
+		exchange_tell_room(ex);
 }
 
 /* ------------------------------------------------------------------ off the road */

@@ -51,6 +51,8 @@ struct exchange {
 	bool free;                      /* in the free list */
 	bool close_client;              /* the client's connection ends with this exchange */
 	bool trusted;                   /* real_ip: what its connection says of who asks holds */
+	/* heap bytes that its taker keeps and that are of no use once the answer comes */
+	uint32_t keeps;
 	/*
 	 * a pattern ran into its limit: what it would have said is not known, so the exchange
 	 * fails (REASON_PATTERN_LIMIT)

@@ -55,11 +55,14 @@ struct handler_ops {
 	 */
 	void (*answer)(struct exchange *ex, const struct step *step, struct part *part);
 	/*
-	 * Of the step that took: its peer connection is open / failed / has finished with the
-	 * answer.
+	 * Of the step that took: its peer connection is open / failed.
 	 */
 	void (*peer_open)(struct exchange *ex, const struct step *step);
 	void (*peer_fail)(struct exchange *ex, const struct step *step, enum reason reason);
+	/* The peer has taken what was sent to it, after it had not for a while. */
+	void (*peer_room)(struct exchange *ex, const struct step *step);
+	/* The head of its answer came. Called only where exchange.keeps is set. */
+	void (*peer_answer)(struct exchange *ex, const struct step *step);
 	/*
 	 * The exchange ends, whichever way: give back what the state holds. Called for every step
 	 * that ran with state_size != 0.

@@ -120,6 +120,12 @@ misplaced_check(struct reading *r, const struct statement *s, void *filled)
 	SETTING("after", DURATION(0, HOUR), in(least_grace), "5s", \
 	    "How long either goes on before it is judged.")
 
+#define BUFFER_ROWS(in) \
+	SETTING("question", SIZE(0, 64 * MIB), in(question_buffer), "0", \
+	    "How much of a question's body is gathered before a peer is asked; 0: it is streamed."), \
+	SETTING("answer", SIZE(0, 64 * MIB), in(answer_buffer), "0", \
+	    "How much of an answer is taken from the peer ahead of a slow client; 0: it is streamed.")
+
 static const struct directive server_timeout_rows[] = {
 	LISTENER_SETTING("header", DURATION(SECOND, HOUR), head_timeout, "10s",
 	    "How long the head of a question may take."),
@@ -156,10 +162,12 @@ static const struct directive route_max_rows[] = {
 
 static const struct directive server_min_rows[] = { MIN_ROWS(IN_SERVER), { 0 } };
 static const struct directive route_min_rows[] = { MIN_ROWS(IN_SETTINGS), { 0 } };
+static const struct directive server_buffer_rows[] = { BUFFER_ROWS(IN_SERVER), { 0 } };
+static const struct directive route_buffer_rows[] = { BUFFER_ROWS(IN_SETTINGS), { 0 } };
 
 #define INSIDE(table_rows) (const struct table[]){ { (table_rows), 0 }, { NULL, 0 } }
 
-#define SETTINGS_ROWS(in, timeouts, maxima, minima) \
+#define SETTINGS_ROWS(in, timeouts, maxima, minima, buffers) \
 	{ .name = "access_log", .kind = DIRECTIVE_SETTING, .arguments = access_arguments, \
 	    .offset = in(access), .check = access_check, \
 	    .help = "Where a line for each exchange goes, and its format; said nowhere: off." }, \
@@ -174,10 +182,13 @@ static const struct directive route_min_rows[] = { MIN_ROWS(IN_SETTINGS), { 0 } 
 	{ .name = "max", .kind = DIRECTIVE_BLOCK, .inside = INSIDE(maxima), \
 	    .help = "How large things may be." }, \
 	{ .name = "min", .kind = DIRECTIVE_BLOCK, .inside = INSIDE(minima), \
-	    .help = "How slow the other end may be." }
+	    .help = "How slow the other end may be." }, \
+	{ .name = "buffer", .kind = DIRECTIVE_BLOCK, .inside = INSIDE(buffers), \
+	    .help = "How much is held in memory so that a slow client does not hold a peer." }
 
 const struct directive server_settings_rows[] = {
-	SETTINGS_ROWS(IN_SERVER, server_timeout_rows, server_max_rows, server_min_rows),
+	SETTINGS_ROWS(IN_SERVER, server_timeout_rows, server_max_rows, server_min_rows,
+	    server_buffer_rows),
 	{ .name = "real_ip", .kind = DIRECTIVE_BLOCK, .inside = trust_tables,
 	    .offset = offsetof(struct server_settings, trust), .check = trust_check,
 	    .help = "Whose word is taken for who the client is: src is then the real client, for "
@@ -185,7 +196,8 @@ const struct directive server_settings_rows[] = {
 	{ 0 },
 };
 const struct directive route_settings_rows[] = {
-	SETTINGS_ROWS(IN_SETTINGS, route_timeout_rows, route_max_rows, route_min_rows),
+	SETTINGS_ROWS(IN_SETTINGS, route_timeout_rows, route_max_rows, route_min_rows,
+	    route_buffer_rows),
 	MISPLACED("real_ip"),
 	{ 0 },
 };

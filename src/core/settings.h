@@ -35,6 +35,8 @@ struct settings {
 	int trailers;                   /* enum trailers */
 	/* min { body; write }, bytes a second; min { after }: ms that are not judged */
 	uint64_t body_least, write_least, least_grace;
+	uint64_t question_buffer;       /* buffer { question }: taken before a peer is asked */
+	uint64_t answer_buffer;         /* buffer { answer }: taken ahead of the client */
 };
 
 /*

@@ -77,7 +77,8 @@ look(struct engine *e, bool whole)
 static size_t
 weight_of(const struct conn *c)
 {
-	size_t of_exchange = c->exchange != NULL ? c->exchange->arena.total : 0;
+	const struct exchange *ex = c->exchange;
+	size_t of_exchange = ex != NULL ? ex->arena.total + ex->keeps : 0;
 
 	return c->backlog_n + c->in_size + of_exchange;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * proxy: hands a question to a peer of an upstream, and tries another where
- * that is safe. Attempts and the copy of the body that another attempt needs are known here only.
+ * that is safe. Attempts and the copy of the body that another attempt needs are known here only;
+ * so is what of a body is gathered before a peer is asked at all.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +14,8 @@
 #include "core/proxy_header.h"
 #include "handlers/handlers.h"
 
-enum { PROXY_KEEP_MAX = 64 * 1024 };     /* bytes of a question's body kept for another attempt */
+/* bytes of a question's body kept for another attempt, where buffer { question } is less */
+enum { PROXY_KEEP_MAX = 64 * 1024, PROXY_PIECE = 128 * 1024 };
 
 struct proxy_settings {
 	struct value target;
@@ -27,11 +29,16 @@ struct proxy_state {
 	const struct peer *peer;
 	struct peer_set tried;
 	char *kept;                             /* heap; of the question's body */
-	uint32_t kept_n, kept_size;
+	uint32_t kept_n, kept_size, keep_max;
+	uint32_t fed;                           /* of them, bytes that the peer was sent */
+	uint32_t gather;                        /* bytes of it that come before a peer is asked */
+	struct loop_task let_go;
+	struct exchange *exchange;              /* of let_go */
 	uint16_t retries;
 	uint8_t reason;                         /* enum reason of the last attempt */
 	bool kept_last;                         /* the kept bytes are all there will be */
-	bool lost;                              /* more came than is kept */
+	bool lost;                              /* not all that came is kept */
+	bool gathers;                           /* no peer is asked yet */
 	bool open;                              /* the peer's connection is there */
 	bool pooled;                            /* and served before */
 	bool fresh;                             /* a pooled one was stale: only new ones now */
@@ -69,18 +76,64 @@ proxy_drop_kept(struct exchange *ex, struct proxy_state *st)
 	if (st->kept != NULL)
 		scratch_free_later(&ex->engine->loop.scratch, st->kept);
 	st->kept = NULL;
-	st->kept_n = st->kept_size = 0;
+	st->kept_n = st->kept_size = st->fed = 0;
+	ex->keeps = 0;
 }
 
 static void
+proxy_lose_kept(struct exchange *ex, struct proxy_state *st)
+{
+	st->lost = true;
+	proxy_drop_kept(ex, st);
+}
+
+/* Whatever happens from here on, no other peer will be asked the same. */
+static bool
+proxy_kept_is_useless(const struct exchange *ex, const struct proxy_state *st)
+{
+	if (!st->open || ex->peer == NULL || st->fed != st->kept_n)
+		return false;
+	return ex->answer_state != ANSWER_NONE || (st->retries == 0 && !st->pooled) ||
+	    !proxy_may_repeat(ex);
+}
+
+/*
+ * The pass in which it was sent is over. Most often that is the end of its use, and the peer may
+ * take its time with the answer.
+ */
+static void
+proxy_on_let_go(struct loop_task *t)
+{
+	struct proxy_state *st = CONTAINER_OF(t, struct proxy_state, let_go);
+	struct exchange *ex = st->exchange;
+
+	if (st->kept != NULL && proxy_kept_is_useless(ex, st))
+		proxy_lose_kept(ex, st);
+}
+
+static void
+proxy_answered(struct exchange *ex, const struct step *step)
+{
+	struct proxy_state *st = exchange_state(ex, step);
+
+	/* It may say so before it has read the question, and still want the rest. */
+	if (st->fed == st->kept_n)
+		proxy_lose_kept(ex, st);
+}
+
+/* False: there is no memory for it. */
+MUST_USE static bool
 proxy_keep(struct exchange *ex, struct proxy_state *st, const struct part *part)
 {
 	size_t need = st->kept_n + part->data.n;
 
 	if (need > st->kept_size) {
-		size_t size = MAX_OF(need, (size_t)st->kept_size * 2);
-		char *grown = memory_alloc(size);
+		size_t twice = MIN_OF((size_t)st->kept_size * 2, (size_t)st->keep_max);
+		size_t size = MAX_OF(need, twice);
+		char *grown = memory_try(size);
 
+		if (grown == NULL)
+			return false;
 		if (st->kept_n != 0)
 			memcpy(grown, st->kept, st->kept_n);
 		if (st->kept != NULL)
@@ -92,6 +145,8 @@ proxy_keep(struct exchange *ex, struct proxy_state *st, const struct part *part)
 		memcpy(st->kept + st->kept_n, part->data.at, part->data.n);
 	st->kept_n = (uint32_t)need;
 	st->kept_last = part->last;
+	ex->keeps = st->kept_size;
+	return true;
 }
 
 /* ------------------------------------------------------------------ an attempt */
@@ -105,14 +160,54 @@ proxy_asks_for_body(const struct exchange *ex)
 }
 
 static void
-proxy_send_question(struct exchange *ex, struct proxy_state *st)
+proxy_expect_answer(struct exchange *ex, const struct proxy_state *st)
 {
-	bool body = proxy_asks_for_body(ex);
+	if (exchange_is_asked(ex) && ex->answer_state == ANSWER_NONE)
+		conn_expect(ex->peer, st->upstream->header_timeout, REASON_PEER_TIMEOUT);
+}
 
-	exchange_send(ex, &(struct part){ .kind = PART_HEAD, .last = !body });
-	if (body && (st->kept_n != 0 || st->kept_last))
-		exchange_send(ex, &(struct part){
-		    .kind = PART_DATA, .last = st->kept_last, .data = slice_make(st->kept, st->kept_n) });
+static void
+proxy_send_piece(struct exchange *ex, struct proxy_state *st)
+{
+	size_t n = MIN_OF(st->kept_n - st->fed, (uint32_t)PROXY_PIECE);
+	struct part part = { .kind = PART_DATA, .data = slice_make(st->kept + st->fed, n) };
+
+	st->fed += (uint32_t)n;
+	part.last = st->kept_last && st->fed == st->kept_n;
+	exchange_send(ex, &part);
+}
+
+/*
+ * What is kept goes to the peer as far as it has room, so that it does not wait there a second
+ * time; behind it, what comes is passed on.
+ */
+static void
+proxy_feed(struct exchange *ex, struct proxy_state *st)
+{
+	if (st->kept_n == 0 && st->kept_last)
+		proxy_send_piece(ex, st);
+	while (st->fed != st->kept_n && !ex->peer->congested)
+		proxy_send_piece(ex, st);
+	if (st->fed != st->kept_n) {
+		exchange_hold_question(ex);
+		return;
+	}
+	if (st->kept != NULL) {
+		st->exchange = ex;
+		st->let_go.run = proxy_on_let_go;
+		loop_queue(&ex->engine->loop, LOOP_REST, &st->let_go);
+	}
+	proxy_expect_answer(ex, st);
+	exchange_release_question(ex);
+}
+
+static void
+proxy_has_room(struct exchange *ex, const struct step *step)
+{
+	struct proxy_state *st = exchange_state(ex, step);
+
+	if (st->open && st->fed != st->kept_n)
+		proxy_feed(ex, st);
 }
 
 static void
@@ -129,10 +224,9 @@ proxy_opened(struct exchange *ex, const struct step *step)
 		exchange_tunnel(ex);
 		return;
 	}
-	proxy_send_question(ex, st);
-	if (exchange_is_asked(ex))
-		conn_expect(p, st->upstream->header_timeout, REASON_PEER_TIMEOUT);
-	exchange_release_question(ex);
+	exchange_send(ex, &(struct part){ .kind = PART_HEAD, .last = !proxy_asks_for_body(ex) });
+	st->fed = 0;
+	proxy_feed(ex, st);
 }
 
 static struct conn *
@@ -263,8 +357,29 @@ proxy_question(struct exchange *ex, const struct step *step)
 	}
 	st->retries = (uint16_t)st->upstream->retries;
 	ex->upstream_name = st->upstream->name;
-	proxy_try(ex, step);
+	st->keep_max = PROXY_KEEP_MAX;
+	if (unlikely(ex->settings->question_buffer != 0) && !ex->talk && !exchange_is_asked(ex)) {
+		st->gather = (uint32_t)ex->settings->question_buffer;
+		st->keep_max = MAX_OF(st->gather, (uint32_t)PROXY_KEEP_MAX);
+		st->gathers = true;
+	} else {
+		proxy_try(ex, step);
+	}
 	return STEP_TAKE;
+}
+
+/* All of it is here, or as much as is wanted: a peer is asked, and what follows streams. */
+static void
+proxy_gathered(struct exchange *ex, const struct step *step, bool last)
+{
+	struct proxy_state *st = exchange_state(ex, step);
+
+	if (!last && st->kept_n < st->gather)
+		return;
+	st->gathers = false;
+	proxy_try(ex, step);
+	if (!st->open && !last && !ex->ending && st->kept_n >= st->keep_max)
+		exchange_hold_question(ex);
 }
 
 static void
@@ -272,22 +387,25 @@ proxy_data(struct exchange *ex, const struct step *step, const struct part *part
 {
 	struct proxy_state *st = exchange_state(ex, step);
 
-	if (ex->answer_state == ANSWER_NONE && !st->lost) {
-		bool fits = st->kept_n + part->data.n <= PROXY_KEEP_MAX;
-
-		if (!st->open || (fits && proxy_may_repeat(ex))) {
-			proxy_keep(ex, st, part);
-		} else {
-			st->lost = true;
-			proxy_drop_kept(ex, st);
-		}
+	if (!st->open || st->fed != st->kept_n) {
+		if (!proxy_keep(ex, st, part))
+			exchange_abort(ex, REASON_MEMORY);
+		else if (st->gathers)
+			proxy_gathered(ex, step, part->last);
+		else if (st->kept_n >= st->keep_max)
+			exchange_hold_question(ex);
+		return;
 	}
-	if (st->open && ex->peer != NULL) {
+	if (ex->answer_state == ANSWER_NONE && !st->lost) {
+		bool fits = st->kept_n + part->data.n <= st->keep_max;
+
+		if (!fits || !proxy_may_repeat(ex) || !proxy_keep(ex, st, part))
+			proxy_lose_kept(ex, st);
+	}
+	if (ex->peer != NULL) {
 		exchange_send(ex, part);
-		if (part->last && ex->answer_state == ANSWER_NONE)
-			conn_expect(ex->peer, st->upstream->header_timeout, REASON_PEER_TIMEOUT);
-	} else if (st->kept_n >= PROXY_KEEP_MAX) {
-		exchange_hold_question(ex);
+		st->fed = st->kept_n;
+		proxy_expect_answer(ex, st);
 	}
 }
 
@@ -343,6 +461,8 @@ proxy_end(struct exchange *ex, const struct step *step)
 	if (st->peer != NULL && ex->answer_state != ANSWER_NONE && ex->reason == REASON_NONE)
 		upstream_worked(ex->engine, ex->snapshot, st->upstream, st->peer);
 	proxy_drop_kept(ex, st);
+	if (st->let_go.queued)
+		loop_unqueue(&ex->engine->loop, LOOP_REST, &st->let_go);
 }
 
 /* ------------------------------------------------------------------ build */
@@ -398,6 +518,8 @@ static const struct handler_ops handler_proxy = {
 	.data = proxy_data,
 	.peer_open = proxy_opened,
 	.peer_fail = proxy_peer_fail,
+	.peer_room = proxy_has_room,
+	.peer_answer = proxy_answered,
 	.end = proxy_end,
 };
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
 Slow ends, end to end: those who send or take too little are sent away and those who are only slow are not,
-and a peer never takes half a question for a whole one.
+a peer never takes half a question for a whole one, and buffers that free a peer from a slow client.
 """
 import json
 import threading
@@ -169,6 +169,77 @@ class Slow(flow.Case):
                 while c.socket.recv(1 << 20):
                     pass
                 raise EOFError
+
+
+class Buffers(flow.Case):
+    SIZE = 1 << 20
+
+    def answers(self):
+        def script(stream, peer):
+            while True:
+                q = stream.question()
+                if q is None:
+                    return
+                stream.send(flow.answer(200, b"x" * (16 * self.SIZE)))
+                with peer.lock:
+                    peer.notes[q.target] = time.monotonic()
+
+        return self.peer(script)
+
+    def test_answers(self):
+        peer = self.answers()
+        s = self.server("""
+            server {
+                listen 127.0.0.1:@port@;
+                route /ahead { buffer { answer 16m; } proxy @peer@; }
+                route { proxy @peer@; }
+            }
+        """, peer=peer)
+        with s.client() as c, s.client() as d:
+            c.send(flow.request("/held"))
+            d.send(flow.request("/ahead"))
+            flow.wait_for(lambda: "/ahead" in peer.notes)
+            time.sleep(0.3)
+            self.assertNotIn("/held", peer.notes)
+            for stream in (d, c):
+                length = int(stream.head()["Content-Length"])
+                got = len(stream.buffer)
+                while got < length:
+                    piece = len(stream.socket.recv(1 << 20))
+                    self.assertNotEqual(piece, 0)
+                    got += piece
+                self.assertEqual(got, 16 * self.SIZE)
+            self.assertIn("/held", peer.notes)
+
+    def test_questions(self):
+        def script(stream, peer):
+            stream.more()
+            peer.notes["first"] = time.monotonic()
+            q = stream.question()
+            with peer.lock:
+                peer.questions.append(q)
+            stream.send(flow.answer(200, b"%d" % len(q.body), "Connection: close"))
+
+        peer = self.peer(script)
+        s = self.server("""
+            server {
+                listen 127.0.0.1:@port@;
+                max { body 2m; }
+                route /whole { buffer { question 2m; } proxy @peer@; }
+                route { proxy @peer@; }
+            }
+        """, peer=peer)
+        for target, whole in (("/whole", True), ("/streamed", False)):
+            with self.subTest(target), s.client() as c:
+                peer.notes.clear()
+                c.send(flow.request(target, method="POST", headers="Expect: 100-continue\nContent-Length: %d" % self.SIZE))
+                self.assertEqual(c.head().status, 100)
+                for i in range(4):
+                    time.sleep(0.1)
+                    sent = time.monotonic()
+                    c.send(b"x" * (self.SIZE // 4))
+                self.assertEqual(c.answer().text, str(self.SIZE))
+                self.assertEqual(peer.notes["first"] > sent, whole)
 
 
 if __name__ == "__main__":

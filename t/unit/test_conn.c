@@ -489,6 +489,37 @@ little_by_little(void **state)
 	road_turn(&road);
 }
 
+/* More may wait than nothing: the other side is held above it, and read again below its half. */
+static void
+room_to_wait(void **state)
+{
+	struct end e = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 8192);
+
+	e.conn->ahead = 200000;
+	conn_write(e.conn, slice_make(much, 200000));
+	road_turn(&road);
+	assert_true(e.conn->backlog_n > 100000);
+	assert_int_equal(e.conn->hold, 0);
+	assert_true(e.conn->write_due != 0);
+	conn_write(e.conn, slice_make(much, 100000));
+	road_turn(&road);
+	assert_int_equal(e.conn->hold, HOLD_OUTPUT);
+	while (e.conn->backlog_n > 100000) {
+		assert_int_equal(e.conn->hold, HOLD_OUTPUT);
+		end_read(&e);
+		road_turn(&road);
+	}
+	assert_int_equal(e.conn->hold, 0);
+	assert_true(e.conn->write_due != 0);
+	while (conn_waiting(e.conn) != 0) {
+		end_read(&e);
+		road_turn(&road);
+	}
+	assert_int_equal(e.conn->write_due, 0);
+	end_close(&e);
+	road_turn(&road);
+}
+
 /* ------------------------------------------------------------------ ends */
 
 /* Its answer arrives whole although the client is still sending; then it is closed. */
@@ -662,7 +693,7 @@ main(void)
 		TEST(what_is_left_comes_again), TEST(takes_a_little), TEST(held_is_not_read),
 		TEST(end_behind_the_bytes), TEST(end_with_something_left), TEST(nobody_starves), TEST(switches),
 		TEST(one_write_a_pass), TEST(waits_in_order), TEST(write_timeout), TEST(slow_but_honest),
-		TEST(write_too_slow), TEST(little_by_little),
+		TEST(write_too_slow), TEST(little_by_little), TEST(room_to_wait),
 		TEST(lingers), TEST(lingers_not_for_ever), TEST(ends_at_once_when_quiet), TEST(half_close),
 		TEST(closed_at_once), TEST(deadlines), TEST(addresses),
 	};

@@ -41,6 +41,8 @@ test_defaults(void **state)
 	assert_int_equal(c.server.common.body_least, 240);
 	assert_int_equal(c.server.common.write_least, 240);
 	assert_int_equal(c.server.common.least_grace, 5000);
+	assert_int_equal(c.server.common.question_buffer, 0);
+	assert_int_equal(c.server.common.answer_buffer, 0);
 	assert_int_equal(c.server.listener.head_timeout, 10000);
 	assert_int_equal(c.server.listener.uri_max, 8192);
 	assert_int_equal(c.server.listener.field_max, 8192);
@@ -74,10 +76,12 @@ test_said(void **state)
 	assert_true(slice_is(c.server.common.access.path, "a.log"));
 	case_close(&c.config);
 
-	assert_true(fill(&c, "min { body 0; write 8k/s; after 0s; }", true));
+	assert_true(fill(&c, "min { body 0; write 8k/s; after 0s; } buffer { question 64m; answer 1k; }", true));
 	assert_int_equal(c.route.body_least, 0);
 	assert_int_equal(c.route.write_least, 8192);
 	assert_int_equal(c.route.least_grace, 0);
+	assert_int_equal(c.route.question_buffer, 64 * 1024 * 1024);
+	assert_int_equal(c.route.answer_buffer, 1024);
 	case_close(&c.config);
 	/* one a second is a rate; so is the largest */
 	assert_true(fill(&c, "min { body 1/s; write 1g/s; }", true));
@@ -127,7 +131,7 @@ test_bounds(void **state)
 	static const char *const texts[] = { "timeout { header 0s; }", "timeout { idle 30; }", "max { uri 1m; }",
 		"max { header_count 101; }", "max { header_count 0; }", "access_log x jsn;", "min { body 240; }",
 		"min { write 1025m/s; }", "min { body /s; }", "min { body k/s; }", "min { body 99999999999999999999/s; }",
-		"min { body 17179869184g/s; }", "min { after 2h; }" };
+		"min { body 17179869184g/s; }", "min { after 2h; }", "buffer { answer 65m; }" };
 
 	for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
 		struct settings_case c;
