@@ -532,16 +532,22 @@ exchange_return_data(struct exchange *ex, struct slice data, bool last)
 	exchange_leave(ex);
 }
 
-/* The error steps for that status, if there are any and they had no turn yet. */
+/*
+ * The error steps for that status, if there are any and they had no turn yet. `own`: that of a
+ * peer's answer.
+ */
 static const struct steps *
-exchange_error_steps(const struct exchange *ex, unsigned status)
+exchange_error_steps(const struct exchange *ex, unsigned status, bool own)
 {
 	if (ex->server == NULL || ex->error_run || ex->answer_state != ANSWER_NONE ||
 	    ex->client == NULL)
 		return NULL;
-	for (size_t i = 0; i < ex->server->error_count; i++)
-		if (status >= ex->server->errors[i].first && status <= ex->server->errors[i].last)
-			return &ex->server->errors[i].steps;
+	for (size_t i = 0; i < ex->server->error_count; i++) {
+		const struct error_block *block = &ex->server->errors[i];
+
+		if (status >= block->first && status <= block->last)
+			return own && !block->intercept ? NULL : &block->steps;
+	}
 	return NULL;
 }
 
@@ -562,21 +568,27 @@ exchange_clear(struct exchange *ex)
 	m->length = 0;
 }
 
-static bool
-exchange_run_error_steps(struct exchange *ex, unsigned status)
+static void
+exchange_start_error_steps(struct exchange *ex, const struct steps *steps, unsigned status)
 {
-	const struct steps *steps = exchange_error_steps(ex, status);
-
-	if (steps == NULL)
-		return false;
 	exchange_end_steps(ex);
 	exchange_drop_peer(ex, false);
 	exchange_clear(ex);
 	ex->error_run = true;
 	ex->gave_up = false;
+	ex->head_us = 0;
 	ex->status = (uint16_t)status;
 	exchange_start(ex, steps);
-	return true;
+}
+
+static bool
+exchange_run_error_steps(struct exchange *ex, unsigned status)
+{
+	const struct steps *steps = exchange_error_steps(ex, status, false);
+
+	if (steps != NULL)
+		exchange_start_error_steps(ex, steps, status);
+	return steps != NULL;
 }
 
 void
@@ -608,6 +620,30 @@ exchange_interim(struct exchange *ex)
 	exchange_forget_head(&ex->answer);
 }
 
+/* An orderly end behind half a question could be taken for the end of all of it. */
+static bool
+exchange_is_half_asked(const struct exchange *ex, const struct conn *p)
+{
+	return p->sent != ex->peer_sent && (!exchange_is_asked(ex) || conn_waiting(p) != 0);
+}
+
+/*
+ * The peer's answer is not the client's. What is still to come of it its protocol may read to keep
+ * the connection.
+ */
+static bool
+exchange_intercept(struct exchange *ex)
+{
+	unsigned status = ex->answer.status;
+	const struct steps *steps = exchange_error_steps(ex, status, true);
+
+	if (steps == NULL)
+		return false;
+	exchange_drop_peer(ex, !exchange_is_half_asked(ex, ex->peer));
+	exchange_start_error_steps(ex, steps, status);
+	return true;
+}
+
 static void
 exchange_tell_answer(struct exchange *ex)
 {
@@ -623,12 +659,14 @@ exchange_answer(struct exchange *ex, bool last)
 {
 	exchange_enter(ex);
 	ex->head_us = clock_us();
-	if (unlikely(ex->keeps != 0))
-		exchange_tell_answer(ex);
-	exchange_expect_answer(ex);
-	exchange_return_head(ex, last);
-	if (last)
-		exchange_drop_peer(ex, true);
+	if (likely(ex->answer.status < 300) || !exchange_intercept(ex)) {
+		if (unlikely(ex->keeps != 0))
+			exchange_tell_answer(ex);
+		exchange_expect_answer(ex);
+		exchange_return_head(ex, last);
+		if (last)
+			exchange_drop_peer(ex, true);
+	}
 	exchange_leave(ex);
 }
 
@@ -773,13 +811,6 @@ exchange_peer_failed(struct exchange *ex, enum reason reason)
 		step->ops->peer_fail(ex, step, reason);
 	}
 	exchange_leave(ex);
-}
-
-/* An orderly end behind half a question could be taken for the end of all of it. */
-static bool
-exchange_is_half_asked(const struct exchange *ex, const struct conn *p)
-{
-	return p->sent != ex->peer_sent && (!exchange_is_asked(ex) || conn_waiting(p) != 0);
 }
 
 void

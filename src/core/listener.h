@@ -25,6 +25,7 @@ struct server {
 /* error 502..504 { … }: other steps for an answer that failed. */
 struct error_block {
 	uint16_t first, last;
+	bool intercept;                 /* for a peer's own answer with that status too */
 	struct steps steps;
 };
 

@@ -457,8 +457,9 @@ proxy_end(struct exchange *ex, const struct step *step)
 {
 	struct proxy_state *st = exchange_state(ex, step);
 
-	/* Complete, or a tunnel. */
-	if (st->peer != NULL && ex->answer_state != ANSWER_NONE && ex->reason == REASON_NONE)
+	/* Complete, or a tunnel; or the head of one that others answer in place of. */
+	if (st->peer != NULL && (ex->answer_state != ANSWER_NONE || ex->head_us != 0) &&
+	    ex->reason == REASON_NONE)
 		upstream_worked(ex->engine, ex->snapshot, st->upstream, st->peer);
 	proxy_drop_kept(ex, st);
 	if (st->let_go.queued)

@@ -61,6 +61,7 @@ struct route_line {
 
 struct error_line {
 	struct list statuses;           /* struct status_range */
+	bool intercept;
 	struct list steps;
 };
 

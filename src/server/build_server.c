@@ -450,7 +450,8 @@ build_errors(struct build *b, struct server_build *sb)
 		make_steps(b, &none, &own, &steps);
 		for (size_t j = 0; j < line->statuses.n && !items[i].broken; j++) {
 			*ARENA_PUSH(&b->snapshot->arena, blocks, count, room) =
-			    (struct error_block){ ranges[j].first, ranges[j].last, steps };
+			    (struct error_block){ ranges[j].first, ranges[j].last,
+				line->intercept, steps };
 			*ARENA_PUSH(&b->work, spans, span_count, span_room) =
 			    items[i].statement->span;
 			report_overlap(b, blocks, spans, count);

@@ -57,8 +57,26 @@ static const struct table error_tables[] = {
 
 static const struct argument error_arguments[] = {
 	{ "STATUS", &type_status, offsetof(struct error_line, statuses), .flags = ARGUMENT_MANY },
+	{ "intercept", &type_flag, offsetof(struct error_line, intercept),
+	    .flags = ARGUMENT_OPTION },
 	{ 0 },
 };
+
+/* What a peer answers below is no failure: nobody means to throw it away. */
+static bool
+error_check(struct reading *r, const struct statement *s, void *filled)
+{
+	const struct error_line *line = filled;
+	const struct status_range *ranges = line->statuses.items;
+
+	for (size_t i = 0; line->intercept && i < line->statuses.n; i++)
+		if (ranges[i].first < 300) {
+			diag_error(r->diag, s->values[i + 1].span,
+			    "intercept is for answers from 300 on");
+			return false;
+		}
+	return true;
+}
 
 /* ------------------------------------------------------------------ server */
 
@@ -122,8 +140,9 @@ static const struct directive server_rows[] = {
 	    "begins so), = PATH (exactly), ~ REGEX." },
 	{ "error", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = error_arguments,
 	    .offset = offsetof(struct server_block, errors), .size = sizeof(struct error_line),
-	    .inside = error_tables,
-	    .help = "Steps that answer in place of a failure with one of these statuses." },
+	    .inside = error_tables, .check = error_check,
+	    .help = "Steps that answer in place of a failure with one of these statuses; intercept: "
+	    "also in place of a backend's own answer." },
 	{ 0 },
 };
 

@@ -90,6 +90,7 @@ const struct elsewhere registry_elsewhere[] = {
 	IS("proxy_request_buffering", "buffer { question SIZE; }"),
 	IS("proxy_buffers", "buffer { answer SIZE; }"),
 	BUT("proxy_buffer_size", "the head of an answer has its own bounds; of its body is said: buffer { answer SIZE; }"),
+	IS("proxy_intercept_errors", "error STATUS… intercept { … }"),
 	BUT("proxy_redirect", "to change a redirect of the backend write: response_header set Location \"…\";"),
 	IS("proxy_connect_timeout", "upstream NAME { timeout { connect … } }"),
 	IS("proxy_read_timeout", "upstream NAME { timeout { header …; idle …; } }"),

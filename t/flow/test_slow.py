@@ -242,5 +242,34 @@ class Buffers(flow.Case):
                 self.assertEqual(peer.notes["first"] > sent, whole)
 
 
+class ErrorPages(flow.Case):
+    def test_intercept(self):
+        def respond(q):
+            whole = flow.answer(int(q.target[1:]), b"theirs", "X-Secret: 1")
+            return whole[:-6] if q.method == "HEAD" else whole
+
+        peer = self.peer(flow.http(respond))
+        s = self.server("""
+            server {
+                listen 127.0.0.1:@port@;
+                access_log "access.log" json;
+                proxy @peer@;
+                error 404 intercept { response_header set X-Page "yes"; return 404 "no ${path}" type=text/html; }
+                error 500..599 intercept { proxy @pages@; }
+            }
+        """, peer=peer, pages=self.peer(flow.http(lambda q: flow.answer(503, b"a page for " + q.target.encode()))))
+        with s.client() as c:
+            for target, method, status, body in (
+                    ("/200", "GET", 200, "theirs"), ("/404", "GET", 404, "no /404"), ("/404", "HEAD", 404, ""),
+                    ("/403", "GET", 403, "theirs"), ("/500", "POST", 503, "a page for /500"), ("/200", "GET", 200, "theirs")):
+                c.send(flow.request(target, method=method, body=b"abc" if method == "POST" else b""))
+                a = c.answer(method)
+                self.assertEqual((a.status, a.text), (status, body))
+                self.assertEqual(a["X-Secret"], "1" if body == "theirs" else None)
+                self.assertEqual(a["X-Page"], "yes" if status == 404 else None)
+        self.assertEqual(peer.accepted, 1)
+        self.assertEqual([e["status"] for e in entries(s, 6)], [200, 404, 404, 403, 503, 200])
+
+
 if __name__ == "__main__":
     flow.main()

@@ -29,6 +29,8 @@ enum {
 	/* bytes of an unwanted body that are read to keep the connection */
 	H1_DROP_MAX = 64 * 1024,
 	H1_INTERIM_MAX = 8,             /* interim answers in front of one */
+	/* ms in which the rest of an unwanted answer must come */
+	H1_REST_TIME = 1000,
 	/* ms in which a kept connection may still ask, when the worker leaves */
 	H1_DRAIN_GRACE = 1000,
 };
@@ -369,6 +371,28 @@ h1_read_answer_body(struct conn *c, struct slice in)
 	return n;
 }
 
+static void h1_peer_done(struct conn *c);
+
+/* Of an answer that nobody wants: a little is read, so that the connection can be kept. */
+static size_t
+h1_drop_answer_body(struct conn *c, struct slice in)
+{
+	struct h1 *h = conn_state(c);
+	struct slice data;
+	bool last, bad;
+	size_t n = h1_take_body(c, in, &data, &last, &bad);
+
+	h->looked += (uint32_t)n;
+	if (bad || h->looked > H1_DROP_MAX) {
+		conn_close(c);
+	} else if (last) {
+		h->phase = H1_OVER;
+		h->clean = n == in.n;
+		h1_peer_done(c);
+	}
+	return n;
+}
+
 /* ------------------------------------------------------------------ reading, both sides */
 
 /* One head, or one piece of a body. */
@@ -378,7 +402,7 @@ h1_read(struct conn *c, struct slice in)
 	struct h1 *h = conn_state(c);
 	bool client = c->side == SIDE_CLIENT;
 
-	if (!client && c->exchange == NULL) {
+	if (!client && c->exchange == NULL && h->phase != H1_REST) {
 		/* a peer that speaks unasked is not to be trusted with the next question */
 		conn_close(c);
 		return in.n;
@@ -387,8 +411,9 @@ h1_read(struct conn *c, struct slice in)
 	case H1_HEAD:
 		return client ? h1_read_question(c, in) : h1_read_answer(c, in);
 	case H1_BODY:
-	case H1_REST:
 		return client ? h1_read_question_body(c, in) : h1_read_answer_body(c, in);
+	case H1_REST:
+		return client ? h1_read_question_body(c, in) : h1_drop_answer_body(c, in);
 	case H1_WAIT:
 		return 0;
 	case H1_OVER:
@@ -777,10 +802,17 @@ static void
 h1_peer_done(struct conn *c)
 {
 	struct h1 *h = conn_state(c);
-	bool keep = h->keep && h->clean && h->asked && c->peer != NULL && !c->ended &&
-		    c->broken == 0 && !c->engine->draining;
+	bool keep = h->keep && h->asked && c->peer != NULL && !c->ended && c->broken == 0 &&
+		    !c->engine->draining;
 
-	if (!keep) {
+	if (keep && h->phase == H1_BODY && h->left <= H1_DROP_MAX) {
+		h->phase = H1_REST;
+		h->looked = 0;
+		h->chunks.stops = false;
+		conn_expect(c, H1_REST_TIME, REASON_PEER_TIMEOUT);
+		return;
+	}
+	if (!keep || !h->clean) {
 		conn_close(c);
 		return;
 	}
