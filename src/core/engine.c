@@ -16,7 +16,8 @@
 
 enum {
 	ACCEPT_BUDGET = 64,             /* connections of one event */
-	ACCEPT_PAUSE = 200,             /* ms, when not even one to refuse can be accepted */
+	/* ms, when not even one to refuse can be accepted, or nobody is silent enough to go */
+	ACCEPT_PAUSE = 200,
 	CLIENTS_MOST = 95,              /* percent of the connections: accepting pauses … */
 	CLIENTS_AGAIN = 90,             /* … and resumes */
 	DRAIN_ACCEPTS = 64,             /* such events, at most, when the worker leaves */
@@ -153,18 +154,53 @@ engine_connections(const struct engine *e, unsigned percent)
 	return (uint64_t)e->snapshot->connections_max * percent / 100;
 }
 
-/* Below a number of connections, if need be without those that are kept for no one. */
+/* Kept alive by a client that asks nothing. */
+static bool
+is_silent(const struct conn *c)
+{
+	return c->side == SIDE_CLIENT && c->state == CONN_OPEN && c->exchange == NULL &&
+	    c->tunnel == NULL && c->expects == REASON_CLIENT_IDLE && c->expect_due != 0 &&
+	    c->in_n == 0 && !c->readable && conn_waiting(c) == 0;
+}
+
+/*
+ * Ends the clients that are silent for longest, about one in sixteen of those that are: rather than
+ * that others wait. False: none is.
+ */
+static bool
+engine_end_silent(struct engine *e)
+{
+	uint64_t first = UINT64_MAX, last = 0;
+
+	for (const struct conn *c = e->conns; c != NULL; c = c->all_next) {
+		if (!is_silent(c))
+			continue;
+		first = MIN_OF(first, c->expect_due);
+		last = MAX_OF(last, c->expect_due);
+	}
+	if (last == 0)
+		return false;
+	for (struct conn *c = e->conns, *next; c != NULL; c = next) {
+		next = c->all_next;
+		if (is_silent(c) && c->expect_due <= first + (last - first) / 16)
+			conn_close(c);
+	}
+	return true;
+}
+
+/* Below a number of connections, if need be without those on which nothing is asked. */
 static bool
 engine_is_below(struct engine *e, uint64_t most)
 {
 	while (e->conn_count >= most)
-		if (!upstream_free_idle(e))
+		if (!upstream_free_idle(e) && !engine_end_silent(e))
 			return false;
 	return true;
 }
 
+/* Somebody waits: others may have to go. */
 static bool
-engine_has_room_for_client(struct engine *e)
+engine_make_room_for_client(struct engine *e)
 {
 	return engine_is_below(e, engine_connections(e, CLIENTS_MOST));
 }
@@ -181,16 +217,8 @@ engine_has_room_for_peer(struct engine *e)
 void
 engine_check_room(struct engine *e)
 {
-	static struct log_limit limit;
-
-	if ((e->accept_paused & PAUSE_CONNECTIONS) != 0) {
-		if (e->conn_count <= engine_connections(e, CLIENTS_AGAIN))
-			engine_resume(e, PAUSE_CONNECTIONS);
-	} else if (!engine_has_room_for_client(e)) {
-		log_limited(&limit, LOG_WARN, "%zu connections of %lld: accepting pauses",
-		    e->conn_count, (long long)e->snapshot->connections_max);
-		engine_pause(e, PAUSE_CONNECTIONS);
-	}
+	if (e->conn_count <= engine_connections(e, CLIENTS_AGAIN))
+		engine_resume(e, PAUSE_CONNECTIONS);
 }
 
 bool
@@ -216,6 +244,12 @@ engine_on_accept_again(struct deadline *d)
 
 	engine_open_spare(e);
 	engine_resume(e, PAUSE_DESCRIPTORS);
+	if ((e->accept_paused & PAUSE_CONNECTIONS) == 0)
+		return;
+	if (engine_make_room_for_client(e))
+		engine_resume(e, PAUSE_CONNECTIONS);
+	else
+		deadline_set(&e->loop, &e->accept_again, ACCEPT_PAUSE);
 }
 
 /* With the spare descriptor all that wait are told, as far as the budget goes. */
@@ -261,11 +295,12 @@ static bool
 engine_accept_some(struct accepter *a)
 {
 	struct engine *e = a->engine;
+	uint64_t most = engine_connections(e, CLIENTS_MOST);
 
 	for (int i = 0; i < ACCEPT_BUDGET; i++) {
 		struct addr from;
 
-		if (memory_is_short || !engine_has_room_for_client(e))
+		if (memory_is_short || e->conn_count >= most)
 			return false;
 
 		int fd = socket_accept(a->fd, &from);
@@ -289,9 +324,17 @@ static void
 engine_on_accept(struct loop_event *event, unsigned what)
 {
 	struct accepter *a = CONTAINER_OF(event, struct accepter, event);
+	struct engine *e = a->engine;
+	static struct log_limit limit;
 
-	engine_accept_some(a);
-	engine_check_room(a->engine);
+	if (engine_make_room_for_client(e)) {
+		engine_accept_some(a);
+		return;
+	}
+	log_limited(&limit, LOG_WARN, "%zu connections of %lld: accepting pauses", e->conn_count,
+	    (long long)e->snapshot->connections_max);
+	engine_pause(e, PAUSE_CONNECTIONS);
+	deadline_set(&e->loop, &e->accept_again, ACCEPT_PAUSE);
 }
 
 /* ------------------------------------------------------------------ snapshots */

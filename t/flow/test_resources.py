@@ -153,22 +153,38 @@ class Descriptors(Resources):
         self.assertNotIn("rests", s.said())
         self.assertEqual(s.said().count("out of descriptors or connections"), 1)
 
+    FEW = "connections 16; server { listen 127.0.0.1:@port@; server_name localhost; return 200 \"ok\"; }"
+
+    def one(self, s, what=flow.request("/")):
+        c = s.client()
+        self.addCleanup(c.close)
+        c.send(what)
+        return c
+
     def test_more_clients_than_connections(self):
-        s = self.server("connections 16; server { listen 127.0.0.1:@port@; server_name localhost; return 200 \"ok\"; }")
-        waiting = {}
-        for _ in range(60):
-            c = s.client()
-            self.addCleanup(c.close)
-            c.send(flow.request("/"))
-            waiting[c.socket] = c
-        while waiting:
-            ready = select.select(list(waiting), [], [], flow.TIME * flow.SLOW)[0]
-            self.assertTrue(ready, "%d were not served" % len(waiting))
-            self.assertLessEqual(len(ready), 15)
-            for one in ready:
-                with waiting.pop(one) as c:
-                    self.assertEqual(c.answer().text, "ok")
-        self.assertIn("accepting pauses", s.said())
+        """Who waits is served in the place of those that were silent for longest between two questions."""
+        s = self.server(self.FEW)
+        clients = [self.one(s) for _ in range(60)]
+        for c in clients:
+            self.assertEqual(c.answer().text, "ok")
+        self.assertTrue(clients[0].ends())
+        clients[-1].send(flow.request("/"))
+        self.assertEqual(clients[-1].answer().text, "ok")
+
+    def test_nobody_is_silent(self):
+        s = self.server(self.FEW)
+        before = s.descriptors()
+        busy = [self.one(s, b"GET / HTTP/1.1\r\n") for _ in range(15)]
+        flow.wait_for(lambda: s.descriptors() == before + 15)
+        waiting = [self.one(s) for _ in range(5)]
+        flow.wait_for(lambda: "accepting pauses" in s.said())
+        self.assertEqual(select.select([c.socket for c in waiting], [], [], 0.5)[0], [])
+        for c in busy[:6]:
+            c.close()
+        for c in waiting:
+            self.assertEqual(c.answer().text, "ok")
+        busy[-1].send(b"Host: localhost\r\n\r\n")
+        self.assertEqual(busy[-1].answer().text, "ok")
 
 
 class Memory(Resources):

@@ -142,6 +142,50 @@ counts_exactly(void **state)
 	road_close(&road);
 }
 
+/* Who was silent for longest gives way: to clients that wait, and to a peer; nobody else does. */
+static void
+silent_ones_give_way(void **state)
+{
+	struct end clients[20], peer;
+
+	road_open(&road, "connections 20; server { listen 80; route /p { proxy unix:@/a; } route { return 200 \"x\"; } }");
+
+	int at = road_listener(&road, "a");
+	struct addr a = accept_on(1, "b");
+
+	for (size_t i = 0; i < 19; i++) {
+		clients[i] = connect_to(&a);
+		road_wait(&road, 100);
+		if (i != 3)
+			expect_answer(&clients[i]);
+	}
+	end_say(&clients[3], "GET / HTTP/1.1\r\nHo");      /* it is the oldest but two, and not silent */
+	road_turn(&road);
+	assert_int_equal(road.engine.conn_count, 19);
+	clients[19] = connect_to(&a);
+	road_turn(&road);
+	expect_answer(&clients[19]);
+	end_read(&clients[0]);
+	end_read(&clients[18]);
+	assert_true(clients[0].ended);
+	assert_false(clients[18].ended);
+	end_say(&clients[18], "GET /p HTTP/1.1\r\nHost: a\r\n\r\n");
+	end_say(&clients[17], "GET /p HTTP/1.1\r\nHost: a\r\n\r\n");
+	end_say(&clients[16], "GET /p HTTP/1.1\r\nHost: a\r\n\r\n");
+	road_turn(&road);
+	for (int i = 0; i < 3; i++) {
+		peer = road_accept(at);
+		assert_true(peer.fd >= 0);
+		end_close(&peer);
+	}
+	assert_in_range(road.engine.conn_count, 10, 20);
+	end_read(&clients[3]);
+	assert_false(clients[3].ended);
+	for (size_t i = 0; i < ARRAY_COUNT(clients); i++)
+		end_close(&clients[i]);
+	road_close(&road);
+}
+
 /* Peers count too: the idle ones go for a new one, and when none is left the question is refused. */
 static void
 counts_peers(void **state)
@@ -664,6 +708,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accepts), cmocka_unit_test(pauses), cmocka_unit_test(counts_exactly),
+		cmocka_unit_test(silent_ones_give_way),
 		cmocka_unit_test(counts_peers), cmocka_unit_test(out_of_descriptors),
 		cmocka_unit_test(out_of_spare_descriptors), cmocka_unit_test(gives_up_idle_peers),
 		cmocka_unit_test(keeps_to_its_budget), cmocka_unit_test(ends_who_holds_most),
