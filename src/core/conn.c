@@ -41,13 +41,14 @@ static struct conn *
 conn_new(struct engine *e, int fd, enum side side)
 {
 	static uint64_t number;
-	struct conn *c = e->free_conns;
+	struct conn *c = e->free_conns[side];
+	size_t size = side == SIDE_CLIENT ? sizeof(*c) : offsetof(struct conn, remote);
 
 	if (c != NULL)
-		e->free_conns = c->free_next;
+		e->free_conns[side] = c->all_next;
 	else
-		c = memory_alloc(sizeof(*c));
-	memset(c, 0, sizeof(*c));
+		c = memory_alloc(size);
+	memset(c, 0, size);
 	c->engine = e;
 	c->side = side;
 	c->wire.fd = fd;
@@ -122,7 +123,6 @@ conn_open_peer(struct engine *e, const struct addr *to, const struct protocol_op
 	c->state = CONN_CONNECTING;
 	c->protocol = protocol;
 	c->exchange = ex;
-	c->remote = *to;
 	/*
 	 * Connected at once (Unix) or not: the first write readiness says so, so both walk one
 	 * road.
@@ -250,8 +250,8 @@ conn_on_rest(struct loop_task *t)
 	if (c->flush.queued)
 		loop_unqueue(&e->loop, LOOP_FLUSH, &c->flush);
 	free(c->local);
-	c->free_next = e->free_conns;
-	e->free_conns = c;
+	c->all_next = e->free_conns[c->side];
+	e->free_conns[c->side] = c;
 	if (unlikely(e->accept_paused))
 		engine_check_room(e);
 }

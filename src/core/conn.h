@@ -135,9 +135,6 @@ struct conn {
 	struct conn *all_next, **all_back;
 	struct conn *pool_next, **pool_back;    /* idle peer connections */
 	struct peer_run *peer;                  /* peer: where it came from */
-	struct conn *free_next;
-	/* client: who it is, after a PROXY line; peer: where it went */
-	struct addr remote;
 	/* where it was accepted; made when asked for (conn_local) */
 	struct addr *local;
 	uint64_t opened;                /* clock_ms() */
@@ -145,6 +142,9 @@ struct conn {
 	uint64_t received, sent;        /* bytes */
 
 	_Alignas(16) unsigned char state_of_protocol[CONN_STATE];
+
+	/* client: who it is, after a PROXY line. A peer has no memory for it */
+	struct addr remote;
 };
 
 static inline void *

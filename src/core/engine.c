@@ -430,12 +430,11 @@ engine_rest(struct engine *e)
 static void
 engine_free_lists(struct engine *e)
 {
-	while (e->free_conns != NULL) {
-		struct conn *c = e->free_conns;
-
-		e->free_conns = c->free_next;
-		free(c);
-	}
+	for (size_t i = 0; i < ARRAY_COUNT(e->free_conns); i++)
+		for (struct conn *c; (c = e->free_conns[i]) != NULL;) {
+			e->free_conns[i] = c->all_next;
+			free(c);
+		}
 	while (e->free_exchanges != NULL) {
 		struct exchange *ex = e->free_exchanges;
 

@@ -50,7 +50,7 @@ struct engine {
 	struct map *peers;                      /* key -> struct peer_run; heap arena of its own */
 	struct arena arena;                     /* life of the process: peer runs */
 
-	struct conn *free_conns;
+	struct conn *free_conns[2];             /* by side: a peer is smaller; by all_next */
 	struct exchange *free_exchanges;
 	size_t conn_count, exchange_count;      /* living */
 	/* all open ones, by conn->all_next: for drains and the end */

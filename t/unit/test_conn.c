@@ -621,7 +621,7 @@ closed_at_once(void **state)
 	assert_true(e.ended || e.error == ECONNRESET);
 	road_wait(&road, 5000);
 	assert_int_equal(fake.lates, 0);
-	assert_ptr_equal(road.engine.free_conns, c);
+	assert_ptr_equal(road.engine.free_conns[SIDE_CLIENT], c);
 	end_close(&e);
 	/* its memory is used again */
 	e = road_client(&road);
