@@ -131,14 +131,24 @@ second_server_is_refused(void **state)
 	assert_true(binding_open(&table, &l, SLICE("free")));
 }
 
+/* Somebody else may have the port on another address: then another one is tried. */
 static void
 families_share_a_port(void **state)
 {
-	struct bundle_listener v4 = tcp_listener(1), any = listener("0.0.0.0:1", 2);
+	size_t group = table.group;
 
-	addr_set_port(&any.addr, addr_port(&v4.addr));
-	assert_true(binding_open(&table, &v4, SLICE("one")));
-	assert_true(binding_open(&table, &any, SLICE("all")));
+	for (int left = 20; left > 0; left--) {
+		struct bundle_listener v4 = tcp_listener(1), any = listener("0.0.0.0:1", 2);
+
+		addr_set_port(&any.addr, addr_port(&v4.addr));
+		assert_true(binding_open(&table, &v4, SLICE("one")));
+		if (binding_open(&table, &any, SLICE("all")))
+			return;
+		assert_int_equal(errno, EADDRINUSE);
+		binding_close(&table, true);
+		binding_init(&table, group);
+	}
+	fail();
 }
 
 static void
