@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Arenas grow by blocks that double from 4 KiB to 256 KiB; what is too big
- * for that gets a block of its own, and the current one stays in use. Free
- * memory is hidden from AddressSanitizer's point of view until it is taken.
+ * Arenas grow by blocks that double from 4 KiB (1 KiB behind a first one that
+ * was given) to 256 KiB; what is too big for that gets a block of its own, and the current one
+ * stays in use. Free memory is hidden from AddressSanitizer's point of view until it is taken.
  */
 #include "base/arena.h"
 
@@ -12,6 +12,7 @@
 
 enum {
 	BLOCK_LEAST = 4 * 1024,
+	BLOCK_NEXT = 1008,               /* behind a first one that was given; malloc keeps such at hand */
 	BLOCK_MOST = 256 * 1024,
 	ALONE = 8 * 1024,                /* from this size on a block of its own */
 	ARRAY_START = 8,                 /* elements */
@@ -108,7 +109,9 @@ arena_alloc_slow(struct arena *a, size_t size)
 	if (need >= ALONE) {
 		p = add_block(a, sizeof(struct arena_block) + need, grown);
 	} else {
-		grown = MAX_OF(MIN_OF(grown * 2, (size_t)BLOCK_MOST), (size_t)BLOCK_LEAST);
+		size_t least = a->first != NULL ? BLOCK_NEXT : BLOCK_LEAST;
+
+		grown = MAX_OF(MIN_OF(grown * 2, (size_t)BLOCK_MOST), least);
 		while (grown < need + sizeof(struct arena_block))
 			grown *= 2;
 		p = add_block(a, grown, grown);

@@ -559,7 +559,7 @@ conn_window(struct conn *to, bool full)
 		return SCRATCH_WINDOW;
 	}
 	/* The room is not exact near its end, and only a write that fails brings news of more. */
-	return room < CONN_SMALL ? CONN_WINDOW_LEAST : room / 2;
+	return MAX_OF(room / 2, (uint32_t)CONN_WINDOW_LEAST);
 }
 
 /* Where what is read on `c` goes. */

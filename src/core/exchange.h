@@ -12,7 +12,7 @@
 #include "core/handler.h"
 #include "core/listener.h"
 
-enum { EXCHANGE_FIRST = 1536 };          /* bytes of its arena that are part of it */
+enum { EXCHANGE_FIRST = 1152 };          /* bytes of its arena that are part of it */
 
 enum answer_state {
 	/* nothing of it yet: it may still be chosen anew (error steps, another peer) */

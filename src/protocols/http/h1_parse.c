@@ -50,7 +50,7 @@ is_token(struct slice s, const char *end)
 /* ------------------------------------------------------------------ a head while it is read */
 
 enum {
-	FIELDS_START = 16,
+	FIELDS_START = 12,
 	OPTIONS_MAX = 64,               /* of Connection: each is looked for in all fields */
 };
 
