@@ -302,6 +302,9 @@ proxy_reach(struct exchange *ex, const struct step *step)
 	ex->peer = p;
 	ex->peer_sent = p->sent;
 	p->exchange = ex;
+	/* The client does not take what it got before: of this one nothing is read either. */
+	if (unlikely(ex->client->congested))
+		conn_set_hold(p, HOLD_OUTPUT);
 	if (st->pooled)
 		exchange_peer_opened(ex);
 	return true;

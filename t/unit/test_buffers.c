@@ -272,6 +272,57 @@ answers_in_a_pipeline(void **state)
 	road_close(&road);
 }
 
+/* Reads that much, a little at a time. */
+static void
+sip(struct end *e, size_t n)
+{
+	static char mouth[16 * 1024];
+
+	for (size_t got = 0; got < n;) {
+		ssize_t more = recv(e->fd, mouth, MIN_OF(n - got, sizeof(mouth)), 0);
+
+		assert_true(more > 0);
+		got += (size_t)more;
+		road_turn(&road);
+	}
+}
+
+/* Who is asked instead of a peer that was held is held, too. */
+static void
+answer_of_another_peer(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; pool { idle 0; } timeout { header 2s; } } server { listen 80; "
+	    "error 504 { proxy unix:@/b; } route /held { proxy app; } route { buffer { answer 2m; } proxy app; } }");
+
+	int at = road_listener(&road, "a"), beside = road_listener(&road, "b");
+	struct end client = small_client();
+
+	turn_saying(&client, GET("/"));
+
+	struct end peer = road_accept(at);
+
+	answer_stuff(&peer, MIB);
+	turn_saying(&client, GET("/held"));
+
+	struct end silent = road_accept(at);
+
+	sip(&client, 128 * 1024);
+	assert_true((road_peer_conn(&road)->hold & HOLD_OUTPUT) != 0);
+	for (int i = 0; i < 5; i++)
+		road_wait(&road, 500);
+
+	struct end other = road_accept(beside);
+
+	assert_true(other.fd >= 0);
+	assert_true(answer_stuff(&other, 8 * MIB) < MIB);
+	assert_true(held() <= MIB);
+	end_close(&client);
+	end_close(&peer);
+	end_close(&silent);
+	end_close(&other);
+	road_close(&road);
+}
+
 /* ------------------------------------------------------------------ questions */
 
 #define GATHERS "upstream app { server unix:@/a; server unix:@/b; retry 1; } " \
@@ -481,9 +532,10 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answer_frees_the_peer), cmocka_unit_test(answer_is_bounded),
 		cmocka_unit_test(answer_nobody_takes), cmocka_unit_test(answers_in_a_pipeline),
-		cmocka_unit_test(question_comes_whole), cmocka_unit_test(question_streams_behind),
-		cmocka_unit_test(question_that_fails), cmocka_unit_test(question_is_replayed),
-		cmocka_unit_test(question_is_let_go),
+		cmocka_unit_test(answer_of_another_peer), 
+		cmocka_unit_test(question_comes_whole),
+		cmocka_unit_test(question_streams_behind), cmocka_unit_test(question_that_fails),
+		cmocka_unit_test(question_is_replayed), cmocka_unit_test(question_is_let_go),
 	};
 
 	return cmocka_run_group_tests(tests, fill_stuff, NULL);
