@@ -397,6 +397,14 @@ static void
 conn_write_late(struct conn *c)
 {
 	struct exchange *ex = c->exchange;
+
+	/* It takes nothing any more and is only heard out, as fast as the client lets us. */
+	if (c->broken != 0 && c->hold != 0) {
+		c->write_due = clock_ms() + c->write_timeout;
+		conn_arm(c);
+		return;
+	}
+
 	enum reason reason = conn_judge(c);
 
 	if (reason == REASON_NONE)

@@ -323,6 +323,39 @@ answer_of_another_peer(void **state)
 	road_close(&road);
 }
 
+/*
+ * It was said before the peer went, who did not want the question: whoever takes it slowly gets all
+ * of it, however long nothing can be written to that peer.
+ */
+static void
+answer_of_a_peer_that_went(void **state)
+{
+	enum { ASKED = 900 * 1024, SAID = 160 * 1024 };
+	char head[96];
+
+	road_open(&road, "upstream app { server unix:@/a; timeout { write 2s; } } server { listen 80; proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = small_client();
+
+	snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", ASKED);
+	turn_saying(&client, head);
+
+	struct end peer = road_accept(at);
+
+	put(&client, stuff, ASKED);
+	assert_int_equal(answer_stuff(&peer, SAID), SAID);
+	end_close(&peer);
+	for (int i = 0; i < 8; i++) {
+		sip(&client, 4096);
+		road_wait(&road, 1000);
+	}
+	get(&client, SAID - 8 * 4096);
+	assert_int_equal(road.engine.exchange_count, 0);
+	end_close(&client);
+	road_close(&road);
+}
+
 /* ------------------------------------------------------------------ questions */
 
 #define GATHERS "upstream app { server unix:@/a; server unix:@/b; retry 1; } " \
@@ -533,7 +566,7 @@ main(void)
 		cmocka_unit_test(answer_frees_the_peer), cmocka_unit_test(answer_is_bounded),
 		cmocka_unit_test(answer_nobody_takes), cmocka_unit_test(answers_in_a_pipeline),
 		cmocka_unit_test(answer_of_another_peer), 
-		cmocka_unit_test(question_comes_whole),
+		cmocka_unit_test(answer_of_a_peer_that_went), cmocka_unit_test(question_comes_whole),
 		cmocka_unit_test(question_streams_behind), cmocka_unit_test(question_that_fails),
 		cmocka_unit_test(question_is_replayed), cmocka_unit_test(question_is_let_go),
 	};
