@@ -1058,6 +1058,15 @@ conn_set_congested(struct conn *c, bool congested)
 		conn_clear_hold(c, HOLD_OUTPUT);
 }
 
+/* The answer was over before the client had it: it may think of the next question from now on. */
+static void
+conn_begin_silence(struct conn *c)
+{
+	if (c->side == SIDE_CLIENT && c->backlog_n == 0 && c->expect_due != 0 &&
+	    c->expects == REASON_CLIENT_IDLE && !c->engine->draining)
+		conn_expect(c, c->idle_timeout, REASON_CLIENT_IDLE);
+}
+
 static void
 conn_flush(struct conn *c)
 {
@@ -1076,8 +1085,10 @@ conn_flush(struct conn *c)
 	conn_save(c);
 	if (unlikely(c->broken != 0))
 		return;
-	if ((c->backlog_n != 0) != (c->write_due != 0))
+	if ((c->backlog_n != 0) != (c->write_due != 0)) {
 		conn_set_waiting(c, c->backlog_n != 0);
+		conn_begin_silence(c);
+	}
 	conn_set_congested(c, c->backlog_n > (c->congested ? c->ahead / 2 : c->ahead));
 }
 

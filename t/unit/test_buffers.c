@@ -323,6 +323,41 @@ answer_of_another_peer(void **state)
 	road_close(&road);
 }
 
+/* It keeps the connection, and is silent only from when it has what waits for it. */
+static void
+answer_is_no_silence(void **state)
+{
+	road_open(&road, "upstream app { server unix:@/a; } server { listen 80; timeout { keepalive 2s; } "
+	    "buffer { answer 2m; } proxy app; }");
+
+	int at = road_listener(&road, "a");
+	struct end client = small_client();
+
+	turn_saying(&client, GET("/"));
+
+	struct end peer = road_accept(at);
+
+	answer_stuff(&peer, MIB);
+	assert_int_equal(road.engine.exchange_count, 0);
+	for (int i = 0; i < 5; i++) {
+		sip(&client, 16 * 1024);
+		road_wait(&road, 1000);
+	}
+	get(&client, MIB - 80 * 1024);
+	road_wait(&road, 1900);
+	end_forget(&client);
+	turn_saying(&client, GET("/"));
+	end_forget(&peer);
+	turn_saying(&peer, OK);
+	end_expect(&client, FINE);
+	road_wait(&road, 2100);
+	end_read(&client);
+	assert_true(client.ended);
+	end_close(&client);
+	end_close(&peer);
+	road_close(&road);
+}
+
 /*
  * It was said before the peer went, who did not want the question: whoever takes it slowly gets all
  * of it, however long nothing can be written to that peer.
@@ -565,7 +600,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answer_frees_the_peer), cmocka_unit_test(answer_is_bounded),
 		cmocka_unit_test(answer_nobody_takes), cmocka_unit_test(answers_in_a_pipeline),
-		cmocka_unit_test(answer_of_another_peer), 
+		cmocka_unit_test(answer_of_another_peer), cmocka_unit_test(answer_is_no_silence),
 		cmocka_unit_test(answer_of_a_peer_that_went), cmocka_unit_test(question_comes_whole),
 		cmocka_unit_test(question_streams_behind), cmocka_unit_test(question_that_fails),
 		cmocka_unit_test(question_is_replayed), cmocka_unit_test(question_is_let_go),

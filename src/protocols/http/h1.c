@@ -781,6 +781,7 @@ h1_fail(struct exchange *ex, struct conn *c, enum reason reason)
 static void
 h1_late(struct conn *c, enum reason reason)
 {
+	struct h1 *h = conn_state(c);
 	struct exchange *ex = c->exchange;
 
 	if (c->side == SIDE_PEER) {
@@ -792,8 +793,11 @@ h1_late(struct conn *c, enum reason reason)
 		h1_refuse(c, exchange_begin(c), reason);
 	} else if (ex != NULL) {
 		exchange_abort(ex, reason);
+	} else if (h->keep && conn_waiting(c) != 0) {
+		/* it still has to read: who does not at all is another deadline's */
+		h1_expect_question(c);
 	} else {
-		((struct h1 *)conn_state(c))->phase = H1_OVER;
+		h->phase = H1_OVER;
 		conn_end(c);
 	}
 }
