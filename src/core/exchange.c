@@ -639,7 +639,7 @@ exchange_intercept(struct exchange *ex)
 
 	if (steps == NULL)
 		return false;
-	exchange_drop_peer(ex, !exchange_is_half_asked(ex, ex->peer));
+	exchange_drop_peer(ex, true);
 	exchange_start_error_steps(ex, steps, status);
 	return true;
 }
@@ -823,10 +823,10 @@ exchange_drop_peer(struct exchange *ex, bool clean)
 	ex->peer = NULL;
 	p->exchange = NULL;
 	p->hold = 0;
-	if (clean && p->state == CONN_OPEN)
-		p->protocol->done(p);
-	else if (exchange_is_half_asked(ex, p))
+	if (unlikely(exchange_is_half_asked(ex, p)))
 		conn_reset(p);
+	else if (clean && p->state == CONN_OPEN)
+		p->protocol->done(p);
 	else
 		conn_close(p);
 	if (ex->client != NULL && !ex->client->congested)

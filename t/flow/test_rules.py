@@ -469,9 +469,12 @@ class Waiting(Wire):
                 stream.send(OK)
             else:
                 stream.send(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
-            with flow.contextlib.suppress(ConnectionResetError):
+            try:
                 stream.rest()
-            peer.notes.setdefault("over", []).append(q.raw_head)
+                how = "ended"
+            except ConnectionResetError:
+                how = "reset"
+            peer.notes.setdefault("over", []).append((q.raw_head, how))
 
         early = b"HTTP/1.1 403 Forbidden\r\n" + DATE + b"Content-Length: 2\r\n" + VIA + b"\r\nno"
         for framing, body in ((b"Content-Length: 40\r\n", b"GET /evil HTTP/1.1\r\nHost: a\r\n\r\n" + b"x" * 10),
@@ -487,7 +490,9 @@ class Waiting(Wire):
                 c.shut()
                 self.assertEqual(undated(c.rest()), FINE)
             self.assertEqual(p.accepted, 2)
-            self.assertIn(POST, flow.wait_for(lambda: p.notes.get("over"))[0])
+            head, how = p.notes["over"][0]
+            self.assertIn(POST, head)
+            self.assertEqual(how, "reset", "half a question ended in good order")
 
     def test_half_close(self):
         """A client that says no more: whatever was asked whole is answered whole, whatever was not is not."""
