@@ -48,6 +48,8 @@ const struct slice known_names[KNOWN_COUNT] = {
 
 _Static_assert(KNOWN_COUNT <= 64, "message.known has a bit for each");
 
+enum { LONGEST_KNOWN = sizeof("Sec-WebSocket-Version") - 1 };
+
 /*
  * A perfect hash of the first, the three-quarters and the last letter, lower case. Two names in
  * one slot are a warning of the compiler (an initializer overridden).
@@ -141,6 +143,18 @@ known_find(struct slice name)
 	return known;
 }
 
+enum known
+known_sounding(struct slice name)
+{
+	char dashed[LONGEST_KNOWN];
+
+	if (name.n > sizeof(dashed))
+		return KNOWN_NONE;
+	for (size_t i = 0; i < name.n; i++)
+		dashed[i] = name.at[i] == '_' ? '-' : name.at[i];
+	return known_find(slice_make(dashed, name.n));
+}
+
 void
 message_init(struct message *m)
 {
@@ -202,7 +216,7 @@ void
 message_remove(struct message *m, enum known known, struct slice name)
 {
 	if (known == KNOWN_NONE)
-		known = known_find(name);
+		known = known_sounding(name);
 	if (known != KNOWN_NONE) {
 		name = known_names[known];
 		m->refused |= UINT64_C(1) << known;

@@ -57,6 +57,7 @@ enum known {
 
 extern const struct slice known_names[KNOWN_COUNT];     /* as they are written: Content-Length */
 enum known known_find(struct slice name);               /* without case */
+enum known known_sounding(struct slice name);           /* `_` and `-` are one, too */
 
 enum method {
 	METHOD_OTHER,

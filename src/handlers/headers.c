@@ -51,7 +51,7 @@ read_field_name(struct reading *r, const struct value *v, const struct argument 
 		diag_error(r->diag, v->span, "a field name has 1 to 65535 bytes");
 		return false;
 	}
-	if (is_of_the_protocol(known_find(v->raw))) {
+	if (is_of_the_protocol(known_sounding(v->raw))) {
 		diag_error(r->diag, v->span,
 		    "\"%.*s\" is written by the protocol and is not edited", SLICE_ARG(v->raw));
 		return false;

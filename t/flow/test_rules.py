@@ -333,6 +333,11 @@ class Hosts(Wire):
         self.both(GET + b"X_User: eve\r\nx-user: eve\r\nX_Users: x\r\nAccept_Encoding: gzip\r\n\r\n", FINE,
                   GET + b"X_Users: x\r\nX-User: bob\r\n" + ADDED + b"\r\n")
 
+    def test_twins_of_ours(self):
+        """… and what we say ourselves is said in the known spelling only, or not at all."""
+        self.start(lambda q: OK, CONF % ("", "request_header remove X_Forwarded_For;"))
+        self.both(GET + b"\r\n", FINE, GET + ADDED.replace(b"X-Forwarded-For: 127.0.0.1\r\n", b"") + b"\r\n")
+
     def test_connection(self):
         """Rule 12, both ways: what Connection and Proxy-Connection name goes, but for what says who asks and where it ends."""
         self.start(lambda q: b"HTTP/1.1 200 OK\r\nConnection: X-Drop, Content-Length, Date, Via\r\nX-Drop: 1\r\nVia: 1.0 b\r\nDate: 1\r\n"
@@ -340,6 +345,12 @@ class Hosts(Wire):
         self.both(POST + b"Connection: Host, Content-Length, Forwarded, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Via, X-Drop\r\n"
                   b"Via: 1.0 b\r\nX-Drop: 1\r\nX-DROP: 2\r\nProxy-Connection: Y-Drop, Host\r\ny-drop: 1\r\nContent-Length: 2\r\n\r\nhi",
                   FINE, POST + b"Content-Length: 2\r\n" + ADDED + b"\r\nhi")
+
+    def test_connection_twins(self):
+        """Another spelling is another field: nobody may take the length from a body that goes on."""
+        self.start(lambda q: b"HTTP/1.1 200 OK\r\nConnection: content_length\r\nContent-Length: 2\r\n\r\nok")
+        self.both(POST + b"Connection: Content_Length, X_Drop\r\nContent-Length: 2\r\nX_Drop: 1\r\nX-Drop: 2\r\n\r\nhi" + GET + b"\r\n",
+                  FINE * 2, POST + b"Content-Length: 2\r\nX-Drop: 2\r\n" + ADDED + b"\r\nhi" + GET + ADDED + b"\r\n")
 
     def test_upgrades(self):
         """Rule 11: only a whole WebSocket handshake upgrades; of any other the peer sees a plain question."""

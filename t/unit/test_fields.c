@@ -86,6 +86,13 @@ keeps_what_connection_may_not_name(void **state)
 	assert_true(has("Host") && has("Content-Length") && has("Forwarded") && has("X-Forwarded-For"));
 	assert_true(has("X-Forwarded-Proto") && has("X-Forwarded-Anything"));
 	assert_false(has("X-Forwarded"));
+
+	/* nor by another spelling: the length of a body that goes on must be said */
+	parse(SLICE(GET "Connection: Content_Length, X_Forwarded_For, Content-Type, X_One\r\nContent-Length: 1\r\n"
+	    "X-Forwarded-For: b\r\nContent-Type: c\r\nContent_Type: d\r\nX-One: e\r\nX_One: f\r\n\r\n"));
+	fields_strip(&message);
+	assert_true(has("Content-Length") && has("X-Forwarded-For") && has("Content_Type") && has("X-One"));
+	assert_false(has("Content-Type") || has("X_One"));
 }
 
 static void

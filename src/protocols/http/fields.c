@@ -15,21 +15,27 @@ static const uint64_t hop_by_hop = BIT(KNOWN_CONNECTION) | BIT(KNOWN_KEEP_ALIVE)
  */
 static const uint64_t kept = BIT(KNOWN_HOST) | BIT(KNOWN_CONTENT_LENGTH) | BIT(KNOWN_FORWARDED);
 
+/*
+ * Not message_remove: `_` is no `-` here, or Content_Length would be a way around what is kept; and we
+ * may still say our own (Via, Date).
+ */
 static void
 strip_option(struct message *m, struct slice option)
 {
 	enum known known = known_find(option);
 
-	if ((kept >> known & 1) != 0 || slice_starts_nocase(option, SLICE("X-Forwarded-")))
+	if (((kept | hop_by_hop) >> known & 1) != 0 ||
+	    slice_starts_nocase(option, SLICE("X-Forwarded-")))
 		return;
-	if ((hop_by_hop >> known & 1) != 0)
-		return;
+	for (unsigned i = 0; i < m->field_count; i++) {
+		struct message_field *f = &m->fields[i];
 
-	/* That the other side has taken it back does not keep us from saying our own (Via, Date). */
-	uint64_t refused = m->refused;
-
-	message_remove(m, known, option);
-	m->refused = refused;
+		if (f->known == known && (known != KNOWN_NONE ||
+		    slice_equal_nocase(message_field_name(m, f), option)))
+			f->removed = true;
+	}
+	if (known != KNOWN_NONE)
+		m->known &= ~BIT(known);
 }
 
 /* The names that Connection has are looked for only where there are others than these two. */
