@@ -473,7 +473,7 @@ class Waiting(Wire):
             self.assertEqual(undated(c.rest()), GATEWAY)
 
     def test_early_answers(self):
-        """An answer before the question is over: the client's connection goes on behind the rest, the peer's does not."""
+        """An answer before the question is over: the client's connection goes on behind a rest whose size is known, the peer's does not."""
         def script(stream, peer):
             q = stream.head()
             if q["Content-Length"] is None and q["Transfer-Encoding"] is None:
@@ -488,22 +488,40 @@ class Waiting(Wire):
             peer.notes.setdefault("over", []).append((q.raw_head, how))
 
         early = b"HTTP/1.1 403 Forbidden\r\n" + DATE + b"Content-Length: 2\r\n" + VIA + b"\r\nno"
-        for framing, body in ((b"Content-Length: 40\r\n", b"GET /evil HTTP/1.1\r\nHost: a\r\n\r\n" + b"x" * 10),
-                              (b"Transfer-Encoding: chunked\r\n", flow.chunked([b"GET /evil HTTP/1.1\r\nHost: a\r\n\r\n", b"x" * 70000][:1]))):
+        last = early.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        body = b"GET /evil HTTP/1.1\r\nHost: a\r\n\r\n" + b"x" * 10
+        for framing, body, cut, first, second in (
+                (b"Content-Length: 40\r\n", body, 7, early, FINE),
+                (b"Transfer-Encoding: chunked\r\n", flow.chunked([body]), 7, last, b"")):
             p = self.peer(script)
             s = self.server(PLAIN, peer=p)
             with s.client() as c:
-                c.send(POST + framing + b"\r\n" + body[:7])
-                got = undated(c.until(b"\r\n\r\nno"))
-                self.assertEqual(got, early)
+                c.send(POST + framing + b"\r\n" + body[:cut])
+                self.assertEqual(undated(c.until(b"\r\n\r\nno")), first)
                 flow.wait_for(lambda: p.notes.get("over"), message="the peer's connection was kept")
-                c.send(body[7:] + GET + b"\r\n")
+                c.send(body[cut:] + GET + b"\r\n")
                 c.shut()
-                self.assertEqual(undated(c.rest()), FINE)
-            self.assertEqual(p.accepted, 2)
-            head, how = p.notes["over"][0]
-            self.assertIn(POST, head)
+                self.assertEqual(undated(c.rest()), second)
+            self.assertEqual(p.accepted, 2 if second else 1)
+            seen, how = p.notes["over"][0]
+            self.assertIn(POST, seen)
             self.assertEqual(how, "reset", "half a question ended in good order")
+
+    def test_early_answers_of_ours(self):
+        """In chunks nobody knows how much is to come: the connection goes on where the end is in hand, else it is said that it ends."""
+        s = self.server('server { listen 127.0.0.1:@port@; route { return 200 "ok"; } }')
+        fine = b"HTTP/1.1 200 OK\r\n" + DATE + b"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
+        last = fine.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        head = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+        for body, got in ((flow.chunked([b"x" * 100, b"y"]), fine * 2), (flow.chunked([b"x"])[:-1], last), (b"", last), (b"5\r\nabc", last)):
+            with s.client() as c:
+                c.send(head + body + GET + b"\r\n" if got == fine * 2 else head + body)
+                if got == last:
+                    self.assertEqual(undated(c.until(b"ok")), last)
+                    c.send(b"x" * 100000)
+                    got = b""
+                c.shut()
+                self.assertEqual(undated(c.rest()), got, body)
 
     def test_half_close(self):
         """A client that says no more: whatever was asked whole is answered whole, whatever was not is not."""

@@ -46,6 +46,7 @@ struct h1 {
 	uint8_t interim;                /* peer: interim answers so far */
 	bool keep;                      /* another exchange may follow */
 	bool expects;                   /* client: waits for 100 before it sends */
+	bool whole;                     /* client: the end of a chunked body is in hand */
 	bool clean;                     /* peer: its answer is complete, and nothing came behind */
 	bool asked;                     /* peer: the question is written completely */
 };
@@ -146,9 +147,23 @@ h1_continue(struct conn *c)
 	conn_write(c, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
 }
 
-/* The head is there, and good. */
+/* The chunked body at the front of `in` ends there, and would be read for nothing. */
+static bool
+h1_is_whole(struct slice in)
+{
+	struct h1_chunks chunks = { 0 };
+	struct slice data;
+	bool last = false, bad = false;
+
+	in = slice_first(in, MIN_OF(in.n, (size_t)H1_DROP_MAX));
+	while (in.n != 0 && !last && !bad)
+		in = slice_after(in, h1_chunks_read(&chunks, in, &data, &last, &bad));
+	return last;
+}
+
+/* The head is there, and good; behind it stands `in`. */
 static void
-h1_ask(struct conn *c, struct exchange *ex)
+h1_ask(struct conn *c, struct exchange *ex, struct slice in)
 {
 	struct h1 *h = conn_state(c);
 	struct message *m = &ex->question;
@@ -161,6 +176,7 @@ h1_ask(struct conn *c, struct exchange *ex)
 	h1_begin_body(h, m);
 	h->keep = m->keep_alive && !c->engine->parting;
 	h->expects = m->expect && !last;
+	h->whole = m->body == BODY_CHUNKED && h1_is_whole(in);
 	h->phase = last ? H1_WAIT : H1_BODY;
 	exchange_question(ex, last);
 	if (c->exchange != NULL)
@@ -210,7 +226,7 @@ h1_read_question(struct conn *c, struct slice in)
 		h1_refuse(c, ex, why);
 		return in.n;
 	}
-	h1_ask(c, ex);
+	h1_ask(c, ex, slice_after(in, (size_t)n));
 	return (size_t)n;
 }
 
@@ -517,6 +533,22 @@ h1_knows(const struct message *m, enum known known)
 	return ((m->known | m->refused) >> known & 1) != 0;
 }
 
+/*
+ * Of a question that is answered before its end. The client was not told to go on, and may send the
+ * body or not; or more may come than we would read for nothing, in chunks nobody knows how much. So it
+ * hears with the answer that no other question is taken. (Whose answer is in chunks, too, may be talking
+ * with the client.)
+ */
+static bool
+h1_leaves_much(const struct h1 *h, const struct message *answer)
+{
+	if (h->expects)
+		return true;
+	if (h->body == BODY_CHUNKED)
+		return !h->whole && (h->out != BODY_CHUNKED || answer->status >= 300);
+	return h->body == BODY_LENGTH && h->left > H1_DROP_MAX;
+}
+
 /* How the body goes to the client, and whether the connection outlives it (RFC 9112 6.3, 9.3). */
 static void
 h1_frame_answer(struct exchange *ex, struct h1 *h)
@@ -532,12 +564,7 @@ h1_frame_answer(struct exchange *ex, struct h1 *h)
 	if (ex->close_client || ex->engine->parting || h->out == BODY_TO_CLOSE ||
 	    ex->client->idle_timeout == 0)
 		h->keep = false;
-	/*
-	 * It was not told to go on, and may send the body or not; or more is to come than we would
-	 * read for nothing. It hears now that no other question is taken.
-	 */
-	if (!ex->question_done &&
-	    (h->expects || (h->body == BODY_LENGTH && h->left > H1_DROP_MAX)))
+	if (!ex->question_done && h1_leaves_much(h, m))
 		h->keep = false;
 }
 
@@ -763,9 +790,6 @@ h1_fail(struct exchange *ex, struct conn *c, enum reason reason)
 	if (reason == REASON_BODY_TIMEOUT || reason == REASON_BODY_TOO_SLOW ||
 	    reason == REASON_HEAD_TIMEOUT || reason == REASON_BODY_TOO_LARGE)
 		c->linger = ex->close_client = true;
-	/* Nobody knows how much more there is, and we would not read all for nothing: say so now. */
-	if (!ex->question_done && ex->question.body == BODY_CHUNKED)
-		ex->close_client = true;
 
 	struct builder b = builder_on(scratch_alloc(&c->engine->loop.scratch, 64), 64);
 
