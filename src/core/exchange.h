@@ -50,6 +50,7 @@ struct exchange {
 	bool settled;                   /* its head was copied into the arena */
 	bool free;                      /* in the free list */
 	bool close_client;              /* the client's connection ends with this exchange */
+	bool hop_counted;               /* off its Max-Forwards */
 	bool trusted;                   /* real_ip: what its connection says of who asks holds */
 	/* heap bytes that its taker keeps and that are of no use once the answer comes */
 	uint32_t keeps;

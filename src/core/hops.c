@@ -37,9 +37,10 @@ hops_take(struct exchange *ex)
 	struct builder b = builder_on(arena_alloc(&ex->arena, DIGITS), DIGITS);
 	uint64_t left;
 
-	/* a step has set it to no number: its affair */
-	if (!read_hops(m, &left))
+	/* asked elsewhere in place of a failure: it is still one hop; or a step has set it to no number */
+	if (ex->hop_counted || !read_hops(m, &left))
 		return true;
+	ex->hop_counted = true;
 	if (left != 0) {
 		builder_number(&b, left - 1);
 		message_remove(m, KNOWN_MAX_FORWARDS, SLICE_EMPTY);

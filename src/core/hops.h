@@ -20,7 +20,7 @@ hops_matter(const struct message *m)
 /* Where they matter: one number. */
 MUST_USE bool hops_are_sound(const struct message *m);
 /*
- * Where they matter and are sound: one hop less. False: there was none left, and it was answered here. No TRACE
+ * Where they matter and are sound: one hop less, once an exchange. False: there was none left, and it was answered here. No TRACE
  * is: it would reflect what the client and the proxies before us have in its head.
  */
 MUST_USE bool hops_take(struct exchange *ex);

@@ -184,6 +184,16 @@ class Hops(Site):
             else:
                 self.assertEqual(self.asked.questions[-1].all("Max-Forwards"), told, (method, fields))
 
+    def test_once(self):
+        """Asked elsewhere in place of a failure, it is the same hop."""
+        peer = self.peer(flow.http(flow.tell))
+        s = self.server("""
+            upstream gone { server 127.0.0.1:@port2@; }
+            server { listen 127.0.0.1:@port@; route { proxy gone; } error 502 { proxy @peer@; } }
+        """, peer=peer)
+        self.assertEqual(s.get("/", method="OPTIONS", headers="Max-Forwards: 1").status, 200)
+        self.assertEqual(peer.questions[-1].all("Max-Forwards"), ["0"])
+
 
 class Trailers(flow.Case):
     """What stands behind the last chunk; t/unit/test_trailers.c has the rest."""
