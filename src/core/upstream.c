@@ -18,7 +18,8 @@ static struct peer_run *
 find_run(struct engine *e, const struct upstream *u, const struct peer *p)
 {
 	struct slice protocol = u->protocol != NULL ? slice_of(u->protocol->name) : SLICE_EMPTY;
-	size_t size = protocol.n + ADDR_TEXT + 8;
+	enum { NUMBERS = 3 * 21 };
+	size_t size = protocol.n + ADDR_TEXT + NUMBERS + 1;
 	struct builder key = builder_on(scratch_alloc(&e->loop.scratch, size), size);
 	char text[ADDR_TEXT];
 
@@ -27,6 +28,10 @@ find_run(struct engine *e, const struct upstream *u, const struct peer *p)
 	builder_slice_put(&key, addr_print(&p->addr, text));
 	builder_byte(&key, ' ');
 	builder_number(&key, (uint64_t)u->proxy_line);
+	builder_byte(&key, ' ');
+	builder_number(&key, (uint64_t)u->pool_idle);
+	builder_byte(&key, ' ');
+	builder_number(&key, (uint64_t)u->pool_timeout);
 
 	struct peer_run *run = map_find(e->peers, builder_slice(&key));
 
@@ -44,8 +49,7 @@ adopt_peer(struct engine *e, struct snapshot *s, const struct upstream *u, const
 	struct upstream_run *r = &s->upstream_runs[u->index];
 	struct peer_run *run = find_run(e, u, p);
 
-	/* An address that stands in several upstreams has one pool, the largest of theirs. */
-	run->pool_idle = MAX_OF(run->pool_idle, u->pool_idle);
+	run->pool_idle = u->pool_idle;
 	run->pool_timeout = u->pool_timeout;
 	r->peers[p->index] = run;
 	if (s->shared_at != NULL)

@@ -105,6 +105,7 @@ const struct directive upstream_rows[] = {
 	{ "timeout", DIRECTIVE_BLOCK, .inside = timeout_tables,
 	    .help = "How long things may take." },
 	{ "pool", DIRECTIVE_BLOCK, .inside = pool_tables,
-	    .help = "Idle connections kept for the next question." },
+	    .help = "Idle connections kept for the next question. Upstreams that say the same of a server "
+	    "share them." },
 	{ 0 },
 };

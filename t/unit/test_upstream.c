@@ -511,22 +511,19 @@ outlives_snapshots(void **state)
 	struct peer_run *first = run(w, 0), *second = run(w, 1);
 
 	assert_ptr_not_equal(first, second);
-	assert_true(slice_is(second->key, "http unix:/run/app.sock 0"));
+	assert_true(slice_is(second->key, "http unix:/run/app.sock 0 2 60000"));
 	upstream_give(connect_to(w, 0, &c[0]));
 	upstream_give(connect_to(w, 0, &c[1]));
 	upstream_give(connect_to(w, 1, &c[2]));
 	old = w->snapshot;
-	w->upstream.pool_idle = 1;               /* a smaller pool, and the second is gone */
-	w->upstream.pool_timeout = 5;
-	w->upstream.peer_count = 1;
+	w->upstream.peer_count = 1;              /* the second is gone */
 	adopt(w);
 	upstream_disown(&w->engine, &old);
 	assert_ptr_equal(run(w, 0), first);
-	assert_int_equal(first->idle_count, 1);
-	assert_int_equal(first->pool_timeout, 5);
+	assert_int_equal(first->idle_count, 2);
 	assert_int_equal(second->idle_count, 0);
-	assert_int_equal(closed, 2);
-	assert_ptr_equal(take(w, 0), &c[0]);
+	assert_int_equal(closed, 1);
+	assert_ptr_equal(take(w, 0), &c[1]);
 	upstream_give(&c[2]);                    /* an exchange of the old one ends */
 	assert_int_equal(second->idle_count, 0);
 }
@@ -549,6 +546,39 @@ parts_by_protocol_and_line(void **state)
 	}
 	for (size_t i = 0; i < 3; i++)
 		upstream_disown(&w->engine, &s[i]);
+}
+
+/* What one block says of its pool is not said of another's that names the same server. */
+static void
+parts_by_settings(void **state)
+{
+	static const struct { int64_t idle; uint64_t timeout; } pools[] = { { 2, 60000 }, { 0, 60000 }, { 2, 5 } };
+	struct world *w = *state;
+	struct upstream more[3];
+	struct upstream *upstreams[3];
+	struct conn c[3];
+
+	add_peer(w, "10.0.0.1:80", 1, false);
+	for (uint32_t i = 0; i < 3; i++) {
+		more[i] = w->upstream;
+		more[i].index = i;
+		more[i].pool_idle = pools[i].idle;
+		more[i].pool_timeout = pools[i].timeout;
+		upstreams[i] = &more[i];
+	}
+	w->snapshot.upstreams = upstreams;
+	w->snapshot.upstream_count = 3;
+	adopt(w);
+	for (size_t i = 0; i < 3; i++) {
+		struct peer_run *run = w->snapshot.upstream_runs[i].peers[0];
+
+		assert_int_equal(run->pool_idle, pools[i].idle);
+		assert_int_equal(run->pool_timeout, pools[i].timeout);
+		c[i] = (struct conn){ .engine = &w->engine, .peer = run, .state = CONN_OPEN };
+		upstream_give(&c[i]);
+		assert_int_equal(run->idle_count, pools[i].idle != 0);
+	}
+	assert_int_equal(closed, 1);
 }
 
 static void
@@ -580,7 +610,7 @@ main(void)
 		TEST(leaves_the_trial_to_one), TEST(counts_fails_within_their_time),
 		TEST(asks_the_longest_rested_when_all_rest), TEST(takes_the_last_given),
 		TEST(forgets_from_anywhere), TEST(hands_out_none_that_stirred), TEST(keeps_none_that_ended),
-		TEST(outlives_snapshots), TEST(parts_by_protocol_and_line), TEST(uses_the_shared_memory),
+		TEST(outlives_snapshots), TEST(parts_by_protocol_and_line), TEST(parts_by_settings), TEST(uses_the_shared_memory),
 	};
 
 	log_to(2, LOG_ERROR);
