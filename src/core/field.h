@@ -47,6 +47,7 @@ enum field_flags {
 	 * encoded, not % & = ?
 	 */
 	FIELD_URI = 16,
+	FIELD_CAPITALS = 32,            /* nobody means a value without capitals (methods) */
 };
 
 struct field {

@@ -367,6 +367,30 @@ static const char *const operators[] = {
 };
 
 static bool
+is_lower(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.at[i] < 'a' || s.at[i] > 'z')
+			return false;
+	return s.n != 0;
+}
+
+/* It is compared as it is written (RFC 9110 9.1), and so never true. */
+static void
+warn_lower(struct reading *r, const struct field *field, const struct value *v)
+{
+	char upper[16];
+
+	if (v->raw.n > sizeof(upper) || !is_lower(v->raw))
+		return;
+	for (size_t i = 0; i < v->raw.n; i++)
+		upper[i] = (char)(v->raw.at[i] - 'a' + 'A');
+	diag_warning(r->diag, v->span, "\"" SLICE_FORMAT "\" is not " SLICE_FORMAT
+	    ": the field %s is compared as it is written",
+	    SLICE_ARG(v->raw), SLICE_ARG(slice_make(upper, v->raw.n)), field->name);
+}
+
+static bool
 compile_texts(struct reading *r, struct condition *c, const struct expression *e)
 {
 	bool nocase = c->ref.field->flags & FIELD_NOCASE;
@@ -374,9 +398,12 @@ compile_texts(struct reading *r, struct condition *c, const struct expression *e
 
 	c->test = TEST_TEXTS;
 	c->texts = arena_array(r->arena, e->operand_count, sizeof(*c->texts));
-	for (size_t i = 0; i < e->operand_count; i++)
+	for (size_t i = 0; i < e->operand_count; i++) {
 		if (!schema_decode(r, &e->operands[i], false, &c->texts[i]))
 			return false;
+		if (c->ref.field->flags & FIELD_CAPITALS)
+			warn_lower(r, c->ref.field, &e->operands[i]);
+	}
 	if (c->count > FEW_TEXTS) {
 		index = arena_alloc(r->arena, sizeof(*index));
 		map_init(index, r->arena, nocase);

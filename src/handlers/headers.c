@@ -19,6 +19,27 @@ struct edit {
 	enum known known;
 };
 
+/* nginx's add_header has no verb: the name of the field stands there. */
+static bool
+read_action(struct reading *r, const struct value *v, const struct argument *a, void *out)
+{
+	for (const char *const *verb = edit_verbs; *verb != NULL; verb++)
+		if (slice_is(v->raw, *verb))
+			return type_word.read(r, v, a, out);
+	diag_error(r->diag, v->span,
+	    "\"" SLICE_FORMAT "\" is not set, add, remove or reset; to set a field write: set " SLICE_FORMAT
+	    " \"TEXT\"",
+	    SLICE_ARG(diag_word(v->raw)), SLICE_ARG(diag_word(v->raw)));
+	return false;
+}
+
+static const struct type type_action = {
+	.name = "WORD",
+	.wanted = "set, add, remove or reset",
+	.size = sizeof(int),
+	.read = read_action,
+};
+
 /* What frames a message, or belongs to one connection (RFC 9110 7.6.1), is the protocol's. */
 static bool
 is_of_the_protocol(enum known known)
@@ -164,7 +185,7 @@ static const struct handler_ops response_ops = {
 };
 
 static const struct argument edit_arguments[] = {
-	{ "ACTION", &type_word, offsetof(struct edit, verb), .words = edit_verbs },
+	{ "ACTION", &type_action, offsetof(struct edit, verb), .words = edit_verbs },
 	{ "NAME", &type_field_name, offsetof(struct edit, name), .flags = ARGUMENT_OPTIONAL },
 	{ "TEXT", &type_text, offsetof(struct edit, value), .flags = ARGUMENT_OPTIONAL,
 	    .more = TEXT_HEADER },

@@ -15,6 +15,14 @@ struct redirect {
 };
 
 static bool
+is_status(const struct value *v, uint64_t *status)
+{
+	return v->kind == VALUE_WORD && slice_to_u64(v->raw, status) &&
+	       (*status == 301 || *status == 302 || *status == 303 || *status == 307 ||
+	       *status == 308);
+}
+
+static bool
 redirect_status(struct reading *r, struct redirect *redirect)
 {
 	struct value v = redirect->first.raw;
@@ -26,10 +34,14 @@ redirect_status(struct reading *r, struct redirect *redirect)
 		return true;
 	}
 	redirect->target = &redirect->second;
-	if (v.kind == VALUE_WORD && slice_to_u64(v.raw, &status) &&
-	    (status == 301 || status == 302 || status == 303 || status == 307 || status == 308)) {
+	if (is_status(&v, &status)) {
 		redirect->status = (uint16_t)status;
 		return true;
+	}
+	if (is_status(&redirect->second.raw, &status)) {
+		diag_error(r->diag, redirect->second.raw.span,
+		    "the status stands in front of the target: redirect %u TARGET;", (unsigned)status);
+		return false;
 	}
 	diag_error(r->diag, v.span, "the status of a redirect is 301, 302, 303, 307 or 308");
 	return false;

@@ -173,7 +173,7 @@ prepare_header(struct reading *r, const struct scope *scope, struct field_ref *r
 #define TEXT .type = FIELD_TEXT
 
 const struct field http_fields[] = {
-	{ .name = "method", TEXT, .moment = MOMENT_QUESTION, .get = get_method,
+	{ .name = "method", TEXT, .moment = MOMENT_QUESTION, .flags = FIELD_CAPITALS, .get = get_method,
 	    .help = "The method, as it was written: GET." },
 	{ .name = "path", TEXT, .moment = MOMENT_QUESTION, .get = get_path,
 	    .help = "The path, decoded, without `.` and `..` segments; what routes see." },
