@@ -176,7 +176,7 @@ const struct elsewhere registry_elsewhere[] = {
 	BUT("timeout read", "the silence of a backend is bounded by: upstream NAME { timeout { header …; idle …; } }"),
 	BUT("buffer request", "write: buffer { question SIZE; }"),
 	BUT("buffer response", "write: buffer { answer SIZE; }"),
-	BUT("response_header always", "it is always so, whatever the status is"),
+	BUT("response_header always", "it is so whatever the status is; error blocks have steps of their own"),
 	BUT("request_header always", "it is always so"),
 	BUT("timeout send", "write: timeout { write … }"),
 	BUT("listen ssl", "tls is not there yet (it will be: listen 443 tls;)"),
