@@ -89,7 +89,7 @@ class Errors(flow.Case):
         self.assertEqual((a.status, a.text, a["X-Evil"]), (503, "sorry", None))
 
     def test_another_peer_gets_no_body(self):
-        """What was a body is gone: neither announced nor sent, so the connection may be used again."""
+        """What was a body is gone: neither announced nor sent, so the connection may be used again (behind chunks: if all came)."""
         other = self.peer(flow.http(flow.tell))
         s = self.server(self.SORRY % "proxy @other@;", peer=self.closed_port(), other=other)
         for framing, body in (("Content-Length: 10", b"0123456789"), ("Transfer-Encoding: chunked", flow.chunked([b"01234", b"56789"]))):
@@ -103,6 +103,11 @@ class Errors(flow.Case):
                     self.assertEqual((a.status, a.text.splitlines()[0]), (200, "POST /x HTTP/1.1"))
                     self.assertIn("Content-Length: 0\n", a.text)
                     self.assertTrue(a.text.endswith("\n\n"), a.text)
+                    last = cut < len(body) and "chunked" in framing
+                    self.assertEqual(a["Connection"], "close" if last else None)
+                    if last:
+                        self.assertEqual(c.rest(), b"")
+                        continue
                     a = c.answer()
                     self.assertEqual((a.status, a.text.splitlines()[0]), (200, "GET /y HTTP/1.1"))
 
