@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A recursive walk, JSON_DEPTH deep at most. What is looked for goes down as a set of paths, one bit
- * each: those whose first steps lead to where the walk is. Where the set is empty, and in
+ * A recursive walk, JSON_DEPTH deep at most. What is looked for goes down as a set of paths, one
+ * bit each: those whose first steps lead to where the walk is. Where the set is empty, and in
  * strings, nothing is compared; strings are skipped sixteen (SSE2) or eight bytes a step.
  */
 #include "base/json.h"
@@ -167,8 +167,10 @@ json_string(const struct json_value *v, struct builder *room, struct slice *out)
 		at = slash + unescape(slash, end, code, &n);
 		builder_put(room, code, n);
 	}
+	if (room->full)
+		return false;
 	*out = slice_make(room->at + start, room->n - start);
-	return !room->full;
+	return true;
 }
 
 static bool
@@ -204,7 +206,10 @@ is_bare(char c)
 	return c != '.' && c != '[' && c != ']' && c != '"';
 }
 
-/* What stands in brackets, `text` behind the first one; how many bytes, with the last; 0: nothing good. */
+/*
+ * What stands in brackets, `text` behind the first one; how many bytes, with the last; 0: nothing
+ * good.
+ */
 static size_t
 bracket_parse(struct json_step *step, struct slice text)
 {
@@ -367,14 +372,17 @@ walk_word(struct walk *w, struct json_value *v)
 		struct slice word;
 		enum json_type type;
 	} words[] = {
-		{ SLICE("true"), JSON_BOOL }, { SLICE("false"), JSON_BOOL }, { SLICE("null"), JSON_NULL },
+		{ SLICE("true"), JSON_BOOL },
+		{ SLICE("false"), JSON_BOOL },
+		{ SLICE("null"), JSON_NULL },
 	};
 	struct slice rest = slice_make(w->at, (size_t)(w->end - w->at));
 
 	for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
 		if (slice_starts(rest, words[i].word)) {
-			*v = (struct json_value){ words[i].type, slice_first(rest, words[i].word.n), false };
-			w->at += words[i].word.n;
+			v->type = words[i].type;
+			v->raw = slice_first(rest, words[i].word.n);
+			w->at += v->raw.n;
 			return true;
 		}
 	}
@@ -405,7 +413,8 @@ paths_indexed(const struct walk *w, uint32_t wanted, unsigned depth, uint32_t in
 	for (uint32_t left = wanted; left != 0; left &= left - 1) {
 		const struct json_path *path = &w->paths[__builtin_ctz(left)];
 
-		if (path->count > depth && path->steps[depth].name.at == NULL && path->steps[depth].index == index)
+		if (path->count > depth && path->steps[depth].name.at == NULL &&
+		    path->steps[depth].index == index)
 			found |= left & -left;
 	}
 	return found;
@@ -455,9 +464,12 @@ walk_container(struct walk *w, uint32_t wanted, unsigned depth, bool object)
 		return true;
 	}
 	for (;; index++) {
-		bool good = object ? walk_member(w, wanted, depth, &seen) :
-		    walk_value(w, wanted != 0 ? paths_indexed(w, wanted, depth, index) : 0, depth + 1);
+		bool good;
 
+		if (object)
+			good = walk_member(w, wanted, depth, &seen);
+		else
+			good = walk_value(w, paths_indexed(w, wanted, depth, index), depth + 1);
 		if (!good)
 			return false;
 		walk_blanks(w);
@@ -503,7 +515,7 @@ enum json_verdict
 json_find(struct slice text, const struct json_path *paths, size_t count, struct json_value *values,
     size_t *bad)
 {
-	struct walk w = { .at = text.at, .end = text.at + text.n, .paths = paths, .values = values };
+	struct walk w = { text.at, text.at + text.n, paths, values, JSON_GOOD };
 
 	for (size_t i = 0; i < count; i++)
 		values[i] = (struct json_value){ 0 };
@@ -545,8 +557,8 @@ static const uint8_t byte_kinds[256] = {
 	[' '] = BYTE_BLANK, ['\t'] = BYTE_BLANK, ['\r'] = BYTE_BLANK, ['\n'] = BYTE_BLANK,
 	['0' ... '9'] = BYTE_BARE, ['-'] = BYTE_BARE, ['+'] = BYTE_BARE, ['.'] = BYTE_BARE,
 	['a' ... 'z'] = BYTE_BARE, ['E'] = BYTE_BARE,
-	[','] = BYTE_BETWEEN, [':'] = BYTE_BETWEEN,
-	['"'] = BYTE_QUOTE, ['{'] = BYTE_OPEN, ['['] = BYTE_OPEN, ['}'] = BYTE_CLOSE, [']'] = BYTE_CLOSE,
+	[','] = BYTE_BETWEEN, [':'] = BYTE_BETWEEN, ['"'] = BYTE_QUOTE,
+	['{'] = BYTE_OPEN, ['['] = BYTE_OPEN, ['}'] = BYTE_CLOSE, [']'] = BYTE_CLOSE,
 };
 
 static bool

@@ -49,8 +49,8 @@ struct json_path {
 };
 
 /*
- * `a`, `a.b`, `[0].x`, `a["odd name"]`, or nothing at all; NULL, or what is wrong with it. The steps
- * are pieces of `text`. (No escapes: a name with a quote in it cannot be asked for.)
+ * `a`, `a.b`, `[0].x`, `a["odd name"]`, or nothing at all; NULL, or what is wrong with it. The
+ * steps are pieces of `text`. (No escapes: a name with a quote in it cannot be asked for.)
  */
 MUST_USE const char *json_path_parse(struct json_path *path, struct slice text);
 
