@@ -12,26 +12,43 @@
 
 /* ------------------------------------------------------------------ strings */
 
+#ifdef __SSE2__
+/* A bit for each of sixteen bytes that may end a run. */
+static inline __attribute__((always_inline)) unsigned
+string_marks(const char *at, bool high)
+{
+	const __m128i x = _mm_loadu_si128((const __m128i *)at);
+	/* to a signed comparison what is above 0x7f is below 0x20, too */
+	const __m128i control = high ?
+	    _mm_cmplt_epi8(x, _mm_set1_epi8(0x20)) :
+	    _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
+
+	return (unsigned)_mm_movemask_epi8(_mm_or_si128(control,
+	    _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')),
+	    _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')))));
+}
+#endif
+
 /*
  * The first byte at or behind `at` that may end a run: quote, backslash, below 0x20, and above
- * 0x7e when `high`. Without SSE2 it may stop early, at a byte that is none of them.
+ * 0x7f when `high`. Without SSE2 it may stop early, at a byte that is none of them. Bytes from
+ * `first` on may be read.
  */
 static inline __attribute__((always_inline)) const char *
-string_run(const char *at, const char *end, bool high)
+string_run(const char *first, const char *at, const char *end, bool high)
 {
 #ifdef __SSE2__
-	for (; end - at >= 16; at += 16) {
-		const __m128i x = _mm_loadu_si128((const __m128i *)at);
-		const __m128i control = high ?
-		    _mm_cmplt_epi8(x, _mm_set1_epi8(0x20)) :
-		    _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
-		const __m128i marks = _mm_or_si128(control,
-		    _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')),
-		    _mm_cmpeq_epi8(x, _mm_set1_epi8('\\'))));
-		unsigned bits = (unsigned)_mm_movemask_epi8(marks);
+	unsigned bits;
 
+	for (; end - at >= 16; at += 16) {
+		bits = string_marks(at, high);
 		if (bits != 0)
 			return at + __builtin_ctz(bits);
+	}
+	if (end - first >= 16 && at < end) {
+		/* the last sixteen; those in front of `at` do not count */
+		bits = string_marks(end - 16, high) >> (16 - (end - at));
+		return bits != 0 ? at + __builtin_ctz(bits) : end;
 	}
 #else
 	const uint64_t each = UINT64_C(0x0101010101010101);
@@ -266,7 +283,7 @@ json_path_parse(struct json_path *path, struct slice text)
 /* ------------------------------------------------------------------ the walk */
 
 struct walk {
-	const char *at, *end;
+	const char *at, *first, *end;
 	const struct json_path *paths;
 	struct json_value *values;
 	enum json_verdict verdict;
@@ -304,7 +321,7 @@ walk_string(struct walk *w, struct json_value *v)
 	v->type = JSON_STRING;
 	v->escaped = false;
 	for (;;) {
-		w->at = string_run(w->at, w->end, true);
+		w->at = string_run(w->first, w->at, w->end, true);
 
 		char c = walk_byte(w);
 		size_t n = 1;
@@ -515,7 +532,7 @@ enum json_verdict
 json_find(struct slice text, const struct json_path *paths, size_t count, struct json_value *values,
     size_t *bad)
 {
-	struct walk w = { text.at, text.at + text.n, paths, values, JSON_GOOD };
+	struct walk w = { text.at, text.at, text.at + text.n, paths, values, JSON_GOOD };
 
 	for (size_t i = 0; i < count; i++)
 		values[i] = (struct json_value){ 0 };
@@ -586,13 +603,13 @@ end_close(struct json_end *e, char c)
 
 /* In a string, or behind a backslash; up to its quote. */
 static const char *
-end_string(struct json_end *e, const char *at, const char *end)
+end_string(struct json_end *e, const char *first, const char *at, const char *end)
 {
 	if (e->where == END_ESCAPE) {
 		e->where = END_STRING;
 		return at + 1;
 	}
-	at = string_run(at, end, false);
+	at = string_run(first, at, end, false);
 	if (at == end)
 		return at;
 	if (*at == '\\')
@@ -637,7 +654,7 @@ json_end(struct json_end *e, struct slice in, size_t *taken)
 
 	while (at < end && e->where != END_OVER) {
 		if (e->where == END_STRING || e->where == END_ESCAPE) {
-			at = end_string(e, at, end);
+			at = end_string(e, in.at, at, end);
 			if (at == NULL)
 				return JSON_END_BAD;
 		} else if (e->where == END_BARE && byte_kinds[(unsigned char)*at] != BYTE_BARE) {

@@ -66,6 +66,7 @@ static struct frame stomp_case = { .kind = FRAME_HEADERS, .boundary = ANY_OF(SLI
 static struct frame lsp_case = { .kind = FRAME_HEADERS, .boundary = ANY(SLICE("\r\n\r\n")), .length_name = SLICE("Content-Length"), .max = 64, .format = FORMAT_JSON };
 static struct frame sync_case = { LENGTHS({ U(1), 2 }), .counts = FRAME_COUNTS_BODY, .sync = SLICE("\x7e\x7e"), .resync = true, .max = 64, .check = { CHECKSUM_CRC16_MODBUS, U_LITTLE(2), .from = 2 } };
 static struct frame nmea_case = { .kind = FRAME_BOUNDARY, .boundary = ANY(SLICE("\r\n")), .sync = SLICE("$"), .resync = true, .max = 64, .check = { CHECKSUM_XOR8, HEX(2), .from = 1 } };
+static struct frame checked_line_case = { .kind = FRAME_BOUNDARY, .boundary = ANY(SLICE("\n")), .strip_cr = true, .empty_ignore = true, .max = 64, .check = { CHECKSUM_XOR8, HEX(2) } };
 static struct frame hdlc_case = { .kind = FRAME_ESCAPED, .escape = { .start = 0x7e, .end = 0x7e, .escape = 0x7d, .flip = 0x20 }, .max = 64, .check = { CHECKSUM_CRC32, U(4) } };
 static struct frame slip_case = { .kind = FRAME_ESCAPED, .escape = { .start = -1, .end = 0xc0, .escape = 0xdb, .swap_count = 2, .swaps = { { 0xc0, 0xdc }, { 0xdb, 0xdd } } }, .max = 64 };
 static struct frame tracker_case = { .kind = FRAME_ESCAPED, .escape = { .start = '(', .end = ')', .escape = '=', .flip = 0x20 }, .resync = true, .max = 64 };
@@ -86,7 +87,7 @@ static struct frame switch_else_case = { .kind = FRAME_SWITCH, .tag = { U(1), 0 
 static struct frame *const frame_cases[] = {
 	&text_case, &jsonnl_case, &lines_case, &long_boundary_case, &header_boundary_case, &frame_case, &modbus_case, &mysql_case,
 	&xml10_case, &hex4_case, &netstring_case, &hex_until_case, &self_counting_case, &varint_case, &mqtt_case, &u64_case, &telemetry_case,
-	&statistic_case, &stomp_case, &lsp_case, &sync_case, &nmea_case, &hdlc_case, &slip_case, &tracker_case, &json_case, &whole_case,
+	&statistic_case, &stomp_case, &lsp_case, &sync_case, &nmea_case, &checked_line_case, &hdlc_case, &slip_case, &tracker_case, &json_case, &whole_case,
 	&pgsql_case, &switch_case, &switch_else_case,
 };
 

@@ -15,6 +15,8 @@ reads_boundaries(void **state)
 	READS(text_case, "a\nrest", "[a]!truncated");
 	READS(jsonnl_case, "{\"a\":1}\n\n\n{}\n", "[{\\x22a\\x22:1}]~[{}]");
 	READS(lines_case, "GET a\r\nSET b c\nx\r\ry\r\n", "[GET a][SET b c][x\\x0d\\x0dy]");
+	READS(checked_line_case, "ab03\r\nab03\n00\r\r\n0\n", "[ab][ab]~!too_short");
+	READS(checked_line_case, "ab04\n", "!bad_checksum");
 	READS(lines_case, "\r\n\n\r\r\n", "[][][\\x0d]");
 	READS(long_boundary_case, "aabababab<end><<end>abaabab", "[a][][][<][aba]");
 	READS(header_boundary_case, "\0\0\0\0body\0\1\2\3\0\0", "[body][]");
@@ -45,6 +47,8 @@ reads_header_blocks(void **state)
 	READS(stomp_case, "SEND\na:b\n\nhello\0\n\nSEND\ncontent-length:3\n\na\0b\0\nX\n\n\0", "[hello]~[a\\x00b]~[]");
 	READS(stomp_case, "SEND\r\nContent-Length: 2 \r\n\r\nhi\0", "[hi]");
 	READS(stomp_case, "SEND\ncontent-length:2\ncontent-length:2\n\nhi\0", "!bad_headers");
+	READS(stomp_case, "SEND\ncontent-length : 2\n\n\0\0\0", "[\\x00\\x00]");
+	READS(stomp_case, "SEND\ncontent-length:1\ncontent-length :2\n\n\0\0\0", "!bad_headers");
 	READS(stomp_case, "SEND\ncontent-length:2x\n\nhi\0", "!bad_headers");
 	READS(stomp_case, "SEND\ncontent-length:\n\nhi\0", "!bad_headers");
 	READS(stomp_case, "SEND\ncontent-length:-2\n\nhi\0", "!bad_headers");

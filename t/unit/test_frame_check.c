@@ -163,6 +163,7 @@ proves_that_fields_are_there(void **state)
 	static const struct frame_field varying[] = { { SLICE("a"), VARINT, 0 } };
 	static const struct frame_field far[] = { { SLICE("a"), U(4), 0xfffffffe } };
 	static const struct frame_field third[] = { { SLICE("a"), U(1), 2 } };
+	static const struct frame_field len[] = { { SLICE("len"), U(1), 0 } };
 	static const struct frame_field seven[] = { { SLICE("a"), U(7), 0 } };
 
 	SAYS("1: field \"kind\" ends at 34, but a message may end at 32", .kind = FRAME_FIXED, .fixed = 32, .max = 32, FIELDS(at_30));
@@ -170,6 +171,7 @@ proves_that_fields_are_there(void **state)
 	/* nothing said: a shorter message is malformed */
 	SAYS("", U16, .max = 64, FIELDS(at_30));
 	SAYS("1: field \"a\" is declared twice", U16, .max = 64, FIELDS(twice));
+	SAYS("every message has len and body already", U16, .max = 64, FIELDS(len));
 	SAYS("a field has a fixed width", U16, .max = 64, FIELDS(varying));
 	SAYS("it lies too far from the beginning", .kind = FRAME_FIXED, .fixed = 32, .max = 32, FIELDS(far));
 	SAYS("a binary number has 1, 2, 3, 4 or 8 bytes, not 7", U16, .max = 64, FIELDS(seven));

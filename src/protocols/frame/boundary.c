@@ -65,6 +65,12 @@ boundary_may_end(const struct boundary *b, char c)
 size_t
 boundary_find(const struct boundary *b, struct slice in, size_t lower, size_t from, size_t *length)
 {
+	if (b->longest == 1 && b->alike) {
+		size_t end = slice_find(in, b->last, MAX_OF(from, lower)) + 1;
+
+		*length = 1;
+		return end <= in.n ? end : 0;
+	}
 	for (size_t at = MAX_OF(from, lower); at < in.n; at++) {
 		if (b->alike)
 			at = slice_find(in, b->last, at);

@@ -125,7 +125,7 @@ struct frame {
 	bool resync;
 
 	struct boundary boundary;       /* BOUNDARY; HEADERS: the end of the block */
-	bool strip_cr;                  /* all CR at the end of a body */
+	bool strip_cr;                  /* all CR in front of the boundary belong to it */
 	/* a message with an empty body is none; in front of HEADERS: empty lines */
 	bool empty_ignore;
 

@@ -403,6 +403,8 @@ check_field(const struct checking *c, size_t i)
 	check_number(c, FRAME_PART_FIELD, i, &field->number);
 	if (number_varies(&field->number))
 		wrong(c, FRAME_PART_FIELD, i, "a field has a fixed width");
+	if (slice_is(field->name, "len") || slice_is(field->name, "body"))
+		wrong(c, FRAME_PART_FIELD, i, "every message has len and body already");
 	for (size_t k = 0; k < i; k++)
 		if (slice_equal(f->fields[k].name, field->name))
 			wrong(c, FRAME_PART_FIELD, i,
@@ -619,6 +621,8 @@ check_kind(const struct checking *c)
 		wrong(c, FRAME_PART_FIXED, 0, "a message has at least one byte");
 	else if (f->kind == FRAME_ESCAPED)
 		check_escape(c);
+	else if (f->kind == FRAME_HEADERS && f->otherwise.count > BOUNDARY_ANY)
+		wrong(c, FRAME_PART_OTHERWISE, 0, "a boundary is 1 to %d strings", BOUNDARY_ANY);
 	else if (f->kind == FRAME_HEADERS) {
 		check_boundary(c, FRAME_PART_OTHERWISE, &f->otherwise);
 		check_headers(c);

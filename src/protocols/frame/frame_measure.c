@@ -108,14 +108,6 @@ measure_length(const struct frame *f, struct frame_state *s, struct slice in, st
 
 /* ------------------------------------------------------------------ boundaries */
 
-static struct slice
-body_stripped(const struct frame *f, struct slice body)
-{
-	while (f->strip_cr && body.n > 0 && body.at[body.n - 1] == '\r')
-		body.n--;
-	return body;
-}
-
 static enum frame_verdict
 measure_boundary(
     const struct frame *f, struct frame_state *s, struct slice in, struct frame_cut *cut)
@@ -130,13 +122,14 @@ measure_boundary(
 		return more(s, window.n);
 
 	size_t inner = end - close;
-	struct slice body = slice_make(in.at + f->head, inner - f->head);
 
-	if (f->empty_ignore && body_stripped(f, body).n <= f->tail && body.n >= f->tail)
+	while (f->strip_cr && inner > f->head && in.at[inner - 1] == '\r')
+		inner--;
+	if (f->empty_ignore && inner == f->head + f->tail)
 		return skip(cut, end);
-	if (inner < f->least || inner < f->head + f->tail)
+	if (inner < f->least)
 		return bad_up_to(cut, FRAME_TOO_SHORT, end);
-	cut->close = (uint32_t)close;
+	cut->close = (uint32_t)(end - inner);
 	return known(s, end, f->head);
 }
 
@@ -173,7 +166,9 @@ frame_header_find(struct slice head, struct slice name, struct slice *value)
 
 		if (line.n > 0 && line.at[line.n - 1] == '\r')
 			line.n--;
-		if (colon < line.n && slice_equal_nocase(slice_first(line, colon), name) &&
+		/* a blank in front of the colon hides no length */
+		if (colon < line.n &&
+		    slice_equal_nocase(slice_trim(slice_first(line, colon)), name) &&
 		    count++ == 0)
 			*value = slice_trim(slice_after(line, colon + 1));
 	}

@@ -104,8 +104,6 @@ frame_open(
 	view->inner = inner;
 	view->head = slice_first(inner, cut->head);
 	view->body = slice_make(inner.at + cut->head, inner.n - cut->head - tail);
-	while (f->strip_cr && view->body.n > 0 && view->body.at[view->body.n - 1] == '\r')
-		view->body.n--;
 	return FRAME_FINE;
 }
 

@@ -363,9 +363,7 @@ write_kind(struct writing *w)
 static bool
 ends_stripped(const struct writing *w)
 {
-	size_t body = body_size(w->draft);
-
-	return w->f->strip_cr && body > 0 && *inner_at(w, w->head + body - 1) == '\r';
+	return w->f->strip_cr && w->total > w->head && *inner_at(w, w->total - 1) == '\r';
 }
 
 static enum frame_fault
