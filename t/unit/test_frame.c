@@ -229,6 +229,42 @@ keeps_to_max(void **state)
 	}
 }
 
+/* What cannot end within max any more is said at once, what still can is awaited. */
+static void
+waits_no_longer_than_max(void **state)
+{
+	static const struct {
+		struct frame *f;
+		char begins;
+		enum frame_verdict verdict;
+	} rows[] = {
+		{ &text_case, 'x', FRAME_BAD }, { &lines_case, 'x', FRAME_BAD }, { &long_boundary_case, 'x', FRAME_SKIP }, { &slip_case, 'x', FRAME_BAD },
+		{ &tracker_case, '(', FRAME_SKIP }, { &stomp_case, 'x', FRAME_BAD }, { &lsp_case, 'x', FRAME_BAD },
+	};
+	char in[64];
+	struct frame_state s;
+	struct frame_cut cut;
+
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		memset(in, 'x', sizeof(in));
+		in[0] = rows[i].begins;
+		for (size_t whole = 0; whole < 2; whole++) {
+			frame_begin(rows[i].f, &s, false);
+			if (!whole)
+				assert_int_equal(frame_measure(rows[i].f, &s, slice_make(in, sizeof(in) - 1), &cut), FRAME_MORE);
+			assert_int_equal(frame_measure(rows[i].f, &s, slice_make(in, sizeof(in)), &cut), rows[i].verdict);
+			assert_int_equal(cut.fault, FRAME_TOO_LONG);
+		}
+	}
+	/* nor for the bytes of a message that is shorter than its header */
+	for (in[3] = 0; in[3] < 4; in[3]++) {
+		in[0] = in[1] = in[2] = 0;
+		frame_begin(&frame_case, &s, false);
+		assert_int_equal(frame_measure(&frame_case, &s, slice_make(in, 4), &cut), FRAME_BAD);
+		assert_int_equal(cut.fault, FRAME_TOO_SHORT);
+	}
+}
+
 static void
 counts_to_max(void **state)
 {
@@ -272,6 +308,14 @@ finds_its_way_back(void **state)
 	builder_text(&b, xs);
 	builder_text(&b, "<e<end>ok<end>");
 	assert_reads_as(&long_boundary_case, builder_slice(&b), false, "[]~too_long[ok]");
+	/* and one that begins within max */
+	for (size_t n = 58; n < 66; n++) {
+		b = builder_on(in, sizeof(in));
+		builder_put(&b, xs, n);
+		builder_text(&b, "<end>ok<end>");
+		if (n + 5 > long_boundary_case.max)
+			assert_reads_as(&long_boundary_case, builder_slice(&b), false, "~too_long[ok]");
+	}
 	b = builder_on(in, sizeof(in));
 	builder_byte(&b, '(');
 	builder_text(&b, xs);
@@ -396,6 +440,7 @@ main(void)
 		cmocka_unit_test(believes_no_length),
 		cmocka_unit_test(sums_do_not_wrap),
 		cmocka_unit_test(keeps_to_max),
+		cmocka_unit_test(waits_no_longer_than_max),
 		cmocka_unit_test(counts_to_max),
 		cmocka_unit_test(finds_its_way_back),
 		cmocka_unit_test(reads_a_thousand),

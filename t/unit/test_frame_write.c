@@ -346,7 +346,7 @@ pairs_within_checksums_and_escapes(void **state)
 	char digits[FRAME_ID_LONGEST];
 
 	paired(&g, "id", &name);
-	assert_pairs(&g, SLICE("\0\1\0\0\2hi\2"), SLICE("\0\1"), 0x0203, SLICE("\2\3\0\0\2hi\2"), true);
+	assert_pairs(&g, SLICE("\0\1\0\0\2hi\2"), SLICE("\0\1"), 0x0207, SLICE("\2\7\0\0\2hi\6"), true);
 	paired(&g, "text", &name);
 	assert_pairs(&g, SLICE("abcd\2hi\7"), SLICE("abcd"), 0xbeef, SLICE("beef\2hi\7"), true);
 	assert_int_equal(frame_id_most(&g), 0xffff);
