@@ -152,6 +152,9 @@ checks_checksums(void **state)
 	SAYS("", SUMMED(CHECKSUM_XOR8, U(1), 0, 2, true, 2));
 	SAYS("", SUMMED(CHECKSUM_XOR8, U(1), 3, 0, true, 2));
 	SAYS("a binary checksum may hold the boundary: write it in hexadecimal, or in a header", LINE, .max = 9, .check = { CHECKSUM_XOR8, U(1) });
+	SAYS("it lies too far from the beginning", SUMMED(CHECKSUM_XOR8, U(1), 3, 0, true, 0xffffffff));
+	SAYS("it lies too far from the beginning", .kind = FRAME_FIXED, .fixed = 10, .max = 100, .has_header = true, .header = 0xffffffff, .trailer = SLICE("x"));
+	SAYS("it lies too far from the beginning", .kind = FRAME_SWITCH, .tag = { U(1), 0xffffffff }, .max = 100);
 	SAYS("this kind of message has no checksum", .kind = FRAME_JSON, .max = 9, .check = { CHECKSUM_XOR8, U(1) });
 }
 

@@ -126,8 +126,6 @@ check_lengths(const struct checking *c)
 		if (number_varies(n) && f->length_count > 1)
 			wrong(c, FRAME_PART_LENGTH, i,
 			    "a length that varies in width is the only one");
-		if (f->lengths[i].at > FRAME_MAX_MOST)
-			wrong(c, FRAME_PART_LENGTH, i, "it lies too far from the beginning");
 	}
 }
 
@@ -241,7 +239,8 @@ check_checksum(const struct checking *c)
 		wrong(c, FRAME_PART_CHECK, 0, "its bytes end at %u, but a message may have %u only",
 		    MAX_OF(k->from, k->to), f->least - f->tail);
 	if (k->in_header && end > f->head)
-		wrong(c, FRAME_PART_CHECK, 0, "it ends at %u, behind the header (%u)", end, f->head);
+		wrong(c, FRAME_PART_CHECK, 0,
+		    "it ends at %u, behind the header (%u)", end, f->head);
 	if (k->in_header && k->from < end && (k->to == 0 || k->to > k->at))
 		wrong(c, FRAME_PART_CHECK, 0, "the checksum is one of the bytes it is made of");
 }
@@ -331,7 +330,8 @@ lay_head(const struct checking *c)
 		f->prefix = MAX_OF(f->prefix, number_end(f->lengths[i].at, &f->lengths[i].number));
 	f->head = f->has_header ? f->header : known_end(c, true);
 	if (f->has_header && !is_kind(f, KINDS_PLAIN))
-		wrong(c, FRAME_PART_HEADER, 0, "this kind of message has no header of a fixed size");
+		wrong(c, FRAME_PART_HEADER, 0,
+		    "this kind of message has no header of a fixed size");
 	else if (f->has_header && f->varies)
 		wrong(c, FRAME_PART_HEADER, 0,
 		    "the length varies in width, so the body begins behind it");
@@ -409,10 +409,9 @@ check_field(const struct checking *c, size_t i)
 		if (slice_equal(f->fields[k].name, field->name))
 			wrong(c, FRAME_PART_FIELD, i,
 			    "field \"" SLICE_FORMAT "\" is declared twice", SLICE_ARG(field->name));
-	if (field->at > FRAME_MAX_MOST)
-		wrong(c, FRAME_PART_FIELD, i, "it lies too far from the beginning");
-	else if (is_kind(f, KIND(HEADERS) | KIND(JSON)))
-		wrong(c, FRAME_PART_FIELD, i, "this kind of message has no place at a fixed offset");
+	if (is_kind(f, KIND(HEADERS) | KIND(JSON)))
+		wrong(c, FRAME_PART_FIELD, i,
+		    "this kind of message has no place at a fixed offset");
 	else if (f->varies && end > f->head)
 		wrong(c, FRAME_PART_FIELD, i,
 		    "field \"" SLICE_FORMAT
@@ -446,6 +445,14 @@ check_resync(const struct checking *c)
 		    "before a length");
 }
 
+/* Offsets that cannot wrap when a width is added. */
+static void
+check_near(const struct checking *c, enum frame_part part, size_t index, uint32_t at)
+{
+	if (at > FRAME_MAX_MOST)
+		wrong(c, part, index, "it lies too far from the beginning");
+}
+
 static void
 check_loose(const struct checking *c)
 {
@@ -471,6 +478,13 @@ check_loose(const struct checking *c)
 		wrong(c, FRAME_PART_TRAILER, 0, "only a message of known length has a trailer");
 	if (f->adjust != 0 && f->kind != FRAME_LENGTH)
 		wrong(c, FRAME_PART_ADJUST, 0, "adjust goes with a length");
+	check_near(c, FRAME_PART_HEADER, 0, f->header);
+	check_near(c, FRAME_PART_CHECK, 0, f->check.at);
+	check_near(c, FRAME_PART_SWITCH, 0, f->tag.at);
+	for (size_t i = 0; i < f->field_count; i++)
+		check_near(c, FRAME_PART_FIELD, i, f->fields[i].at);
+	for (size_t i = 0; i < MIN_OF(f->length_count, FRAME_LENGTHS); i++)
+		check_near(c, FRAME_PART_LENGTH, i, f->lengths[i].at);
 	check_resync(c);
 }
 
@@ -528,7 +542,8 @@ check_answers(const struct checking *c)
 		wrong(c, FRAME_PART_ANSWERS, 0,
 		    "that cannot be changed alone: answers are paired by a field of their own");
 	else if (f->kind == FRAME_BOUNDARY && boundary_has_digits(&f->boundary))
-		wrong(c, FRAME_PART_ANSWERS, 0, "the digits of an id of ours may hold the boundary");
+		wrong(c, FRAME_PART_ANSWERS, 0,
+		    "the digits of an id of ours may hold the boundary");
 	else if (id->kind == FRAME_NAME_FIELD)
 		check_id_field(c, id->field);
 }
