@@ -188,8 +188,8 @@ pattern_limit(void **state)
 		"map m header.x { ~ \"^(a|aa|a?)+$\" \"1\"; default \"2\"; } server { listen 80; return 200 \"${map.m}\"; }",
 		"server { listen 80; return 200 \"y\" when header.x ~ \"^(a|aa|a?)+$\"; return 200 \"n\"; }",
 		"server { listen 80; deny when header.x ~ \"^(a|aa|a?)+$\"; return 200 \"n\"; }",
-		"server { listen 80; response_header set A \"1\" when response_header.content-type ~ \"^t(a|aa|a?)+$\" or header.x ~ \"^(a|aa|a?)+$\";"
-		" return 200 \"n\"; }",
+		("server { listen 80; response_header set A \"1\" when response_header.content-type ~ \"^t(a|aa|a?)+$\" or header.x ~ \"^(a|aa|a?)+$\";"
+		" return 200 \"n\"; }"),
 	};
 
 	for (size_t i = 0; i < ARRAY_COUNT(places); i++) {
@@ -213,8 +213,8 @@ pattern_limit_of_answers(void **state)
 {
 	static const char *const answers[] = {
 		OK, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "HTTP/1.1 204 No\r\n\r\n",
-		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nframe",
+		("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nframe"),
 	};
 
 	for (size_t i = 0; i < ARRAY_COUNT(answers); i++) {
