@@ -26,7 +26,7 @@ enum side { SIDE_CLIENT, SIDE_PEER };
 enum {
 	CONN_STATE = 64,                /* bytes that a protocol may keep */
 	CONN_BUDGET = 256 * 1024,       /* bytes read in one turn */
-	CONN_PIECES_READ = 64,          /* messages, or pieces of one, taken in one turn */
+	CONN_PIECES_READ = 32,          /* messages, or pieces of one, taken in one turn */
 	CONN_SMALL = 4096,
 	CONN_WINDOW = 24 * 1024,        /* bytes of a read, until one was full */
 	CONN_WINDOW_LEAST = 256,
