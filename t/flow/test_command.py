@@ -246,6 +246,14 @@ class Running(flow.Case):
         self.assertEqual(status, 1)
         self.assertIn("in use", err)
 
+    @staticmethod
+    def is_gone(pid):
+        try:
+            with open("/proc/%d/stat" % pid) as f:
+                return f.read().split()[2] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
     def test_daemon(self):
         s = self.server("daemon on; error_log \"error.log\";\n" + self.CONF, slow=self.slow, start=False)
         p = subprocess.run([flow.SERVER, "-c", s.path, "-p", s.directory], stdin=subprocess.DEVNULL, stdout=s.stderr, stderr=s.stderr, timeout=20)
@@ -256,7 +264,7 @@ class Running(flow.Case):
             self.assertEqual(s.get("/").text, "ok")
             self.assertEqual(os.getsid(pid), pid)
             self.assertEqual(self.run_on(s, "-s", "stop")[0], 0)
-            flow.wait_for(lambda: not os.path.exists("/proc/%d" % pid) or open("/proc/%d/stat" % pid).read().split()[2] == "Z")
+            flow.wait_for(lambda: self.is_gone(pid))
             pid = 0
         finally:
             if pid:
