@@ -36,7 +36,7 @@ static void
 which_may_go_on(void **state)
 {
 	static const char *const may[] = { "X-Check", "Grpc-Status", "grpc-message", "ETag", "Server-Timing", "Content-Digest",
-		"Last-Modified", "Accept" "ed", "Iffy", "Proxyed" };
+		"Last-Modified", "Accepted", "Iffy", "Proxyed" };
 	static const char *const may_not[] = {
 		/* framing, routing, authentication, request modifiers, response controls, content */
 		"Transfer-Encoding", "Content-Length", "Trailer", "TE", "Connection", "Keep-Alive", "Upgrade", "Host", "Via", "Max-Forwards",
