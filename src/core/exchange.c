@@ -721,17 +721,23 @@ exchange_log_failure(const struct exchange *ex, enum reason reason)
 	    ex->id.n != 0 ? ", id " : "", SLICE_ARG(ex->id));
 }
 
-/*
- * Its head is out: the client must see that what follows is missing. To one of HTTP/1.0 an orderly
- * end may be the end of the body.
- */
+/* Its head is out, and to one of HTTP/1.0 an orderly end may be the end of the body. */
+static bool
+exchange_would_look_whole(const struct exchange *ex)
+{
+	enum body_kind body = ex->answer.body;
+
+	return ex->answer_state == ANSWER_HEAD && !ex->talk &&
+	       (body == BODY_TO_CLOSE || (body == BODY_CHUNKED && ex->question.minor == 0));
+}
+
+/* Its head is out: the client must see that what follows is missing. */
 static void
 exchange_cut(struct exchange *ex)
 {
 	struct conn *c = ex->client;
-	enum body_kind body = ex->answer.body;
 
-	if (body == BODY_TO_CLOSE || (body == BODY_CHUNKED && ex->question.minor == 0))
+	if (exchange_would_look_whole(ex))
 		conn_reset(c);
 	else
 		conn_end(c);
@@ -772,6 +778,9 @@ exchange_client_failed(struct exchange *ex, enum reason reason)
 	ex->reason = (uint8_t)reason;
 	if (c != NULL) {
 		ex->sent = exchange_sent(ex, c->sent);
+		/* However the connection ends then. */
+		if (exchange_would_look_whole(ex))
+			socket_reset_on_close(c->wire.fd);
 		c->exchange = NULL;
 		ex->client = NULL;
 	}

@@ -244,6 +244,34 @@ class Moments(flow.Case):
             with self.assertRaises(ConnectionResetError):
                 c.answer()
 
+    def streaming(self):
+        """Answers to the end of its connection, as soon as it has the head, and does not end."""
+        def script(stream, peer):
+            stream.head()
+            stream.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
+            stream.rest()
+
+        return self.server(ONE % "", peer=self.peer(script))
+
+    def test_left_within_a_question_of_1_0(self):
+        """Its question was cut, and so is the early answer: that one must not look whole."""
+        s = self.streaming()
+        with s.client() as c:
+            c.send(b"POST / HTTP/1.0\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nten bytes.")
+            c.until(b"hello")
+            c.shut()
+            with self.assertRaises(ConnectionResetError):
+                c.rest()
+
+    def test_stopped_within_an_answer_to_1_0(self):
+        s = self.streaming()
+        with s.client() as c:
+            c.send(flow.request("/", version="1.0"))
+            c.until(b"hello")
+            s.kill(signal.SIGTERM)
+            with self.assertRaises(ConnectionResetError):
+                c.rest()
+
     def test_closing_answers_arrive(self):
         """The answer ends the connection, and the body still comes: no reset behind it."""
         s = self.server("""server { listen 127.0.0.1:@port@; server_name localhost; route { return 200 "here"; } }""")
