@@ -229,8 +229,7 @@ builder_printf(struct builder *b, const char *format, ...)
 		b->n += (size_t)n;
 }
 
-/* The length of the character that `s` starts with, 0 when it is none (RFC 3629 4). */
-static size_t
+size_t
 utf8_length(struct slice s)
 {
 	const unsigned char *at = (const unsigned char *)s.at;

@@ -187,6 +187,8 @@ void builder_signed(struct builder *b, int64_t number);
 void builder_hex(struct builder *b, uint64_t number);               /* lower case, no 0x */
 /* Wants one byte of room more than it writes. */
 PRINTF(2, 3) void builder_printf(struct builder *b, const char *format, ...);
+/* The length of the character that `s`, not empty, starts with; 0: it is none (RFC 3629 4). */
+size_t utf8_length(struct slice s);
 /*
  * As the inside of a JSON string: quotes, backslash, control bytes and bytes that are not UTF-8 are
  * escaped.

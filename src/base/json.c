@@ -68,26 +68,6 @@ string_run(const char *first, const char *at, const char *end, bool high)
 	return at;
 }
 
-/* How long the character at `at` is; 0: that is not UTF-8 (RFC 3629 4). */
-static size_t
-utf8_length(const char *at, const char *end)
-{
-	const unsigned char *c = (const unsigned char *)at;
-	size_t n = c[0] < 0x80 ? 1 : c[0] < 0xc2 ? 0 : c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 :
-	    c[0] < 0xf5 ? 4 : 0;
-
-	if (n > (size_t)(end - at))
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((c[i] & 0xc0) != 0x80)
-			return 0;
-	/* longer than needed, a surrogate, past U+10FFFF */
-	if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f) ||
-	    (c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] > 0x8f))
-		return 0;
-	return n;
-}
-
 /* The four digits of \uXXXX; -1: they are not. */
 static int32_t
 hex4(const char *at, const char *end)
@@ -334,7 +314,7 @@ walk_string(struct walk *w, struct json_value *v)
 		} else if ((unsigned char)c < 0x20) {
 			n = 0;
 		} else if ((unsigned char)c >= 0x80) {
-			n = utf8_length(w->at, w->end);
+			n = utf8_length(slice_make(w->at, (size_t)(w->end - w->at)));
 		}
 		if (n == 0)
 			return walk_wrong(w, JSON_MALFORMED);

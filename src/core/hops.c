@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Max-Forwards: heeded where the question would leave us, so that what is answered here
+ * (deny, return) needs no hop.
+ */
 #include "core/hops.h"
 
 #include "core/exchange.h"
@@ -44,7 +48,7 @@ hops_take(struct exchange *ex)
 	if (left != 0) {
 		builder_number(&b, left - 1);
 		message_remove(m, KNOWN_MAX_FORWARDS, SLICE_EMPTY);
-		message_add(m, &ex->arena, known_names[KNOWN_MAX_FORWARDS], builder_slice(&b));
+		message_add_known(m, &ex->arena, KNOWN_MAX_FORWARDS, builder_slice(&b));
 		return true;
 	}
 	if (m->method == METHOD_TRACE)

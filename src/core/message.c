@@ -196,9 +196,8 @@ message_find(const struct message *m, enum known known, struct slice name, size_
 	return false;
 }
 
-/* CGI knows one name for X-User and X_User: who sets or removes one means both. */
-static bool
-sounds_like(struct slice a, struct slice b)
+bool
+message_sounds_like(struct slice a, struct slice b)
 {
 	if (a.n != b.n)
 		return false;
@@ -223,13 +222,13 @@ message_remove(struct message *m, enum known known, struct slice name)
 		m->known &= ~(UINT64_C(1) << known);
 	}
 	for (size_t i = 0; i < m->field_count; i++)
-		if (sounds_like(message_field_name(m, &m->fields[i]), name))
+		if (message_sounds_like(message_field_name(m, &m->fields[i]), name))
 			m->fields[i].removed = true;
 
 	struct message_edit **at = &m->edits;
 
 	while (*at != NULL) {
-		if (sounds_like((*at)->name, name))
+		if (message_sounds_like((*at)->name, name))
 			*at = (*at)->next;
 		else
 			at = &(*at)->next;

@@ -57,7 +57,9 @@ enum known {
 
 extern const struct slice known_names[KNOWN_COUNT];     /* as they are written: Content-Length */
 enum known known_find(struct slice name);               /* without case */
-enum known known_sounding(struct slice name);           /* `_` and `-` are one, too */
+/* As CGI hears them (RFC 3875 4.1.18): without case, and `_` and `-` are one, too. */
+enum known known_sounding(struct slice name);
+bool message_sounds_like(struct slice a, struct slice b);
 
 enum method {
 	METHOD_OTHER,

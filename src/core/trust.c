@@ -11,32 +11,14 @@
 
 /* ------------------------------------------------------------------ claims */
 
-static char
-dashed(char c)
-{
-	return c == '_' ? '-' : ascii_lower(c);
-}
-
-/* Without case, and with `_` read as `-`, as CGI (RFC 3875 4.1.18) makes one of both. */
-static bool
-reads_as(struct slice name, struct slice known)
-{
-	if (name.n != known.n)
-		return false;
-	for (size_t i = 0; i < name.n; i++)
-		if (dashed(name.at[i]) != dashed(known.at[i]))
-			return false;
-	return true;
-}
-
 /* X-Forwarded-Prefix, -Server and the like: backends believe more of them than we know. */
 static bool
 is_claim(struct slice name, const struct trust *t)
 {
 	static const struct slice prefix = SLICE("x-forwarded-");
 
-	return (name.n > prefix.n && reads_as(slice_first(name, prefix.n), prefix)) ||
-	       reads_as(name, SLICE("x-real-ip")) || reads_as(name, t->header);
+	return (name.n > prefix.n && message_sounds_like(slice_first(name, prefix.n), prefix)) ||
+	       message_sounds_like(name, SLICE("x-real-ip")) || message_sounds_like(name, t->header);
 }
 
 static bool

@@ -59,6 +59,10 @@ struct road {
 
 #define ROAD_DATE "Sun, 06 Nov 1994 08:49:37 GMT"
 
+/* A peer's shortest answer, and what a client gets of it. */
+#define ROAD_OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+#define ROAD_FINE "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\n\r\nok"
+
 static uint64_t road_ms = 1000 * 1000;
 
 /* Instead of the C library's: real time stands still, the steady clock goes when the test says so. */
@@ -274,6 +278,14 @@ static inline void
 end_say(struct end *e, const char *text)
 {
 	end_put(e, text, strlen(text));
+}
+
+/* And what follows from it. */
+static inline void
+road_say(struct road *r, struct end *e, const char *text)
+{
+	end_say(e, text);
+	road_turn(r);
 }
 
 /* As much as the socket takes; how much that was. */

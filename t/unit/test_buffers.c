@@ -8,8 +8,6 @@
 #include "road_case.h"
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
-#define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-#define FINE "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\n\r\nok"
 
 enum { MIB = 1024 * 1024, SMALL = 8192, LITTLE = 400 * 1024 };
 
@@ -22,13 +20,6 @@ fill_stuff(void **state)
 	for (size_t i = 0; i < sizeof(stuff); i++)
 		stuff[i] = (char)(i * 2654435761u >> 11);
 	return 0;
-}
-
-static void
-turn_saying(struct end *e, const char *text)
-{
-	end_say(e, text);
-	road_turn(&road);
 }
 
 /* All of it, by and by, or as much as is taken: how much that was. */
@@ -110,7 +101,7 @@ answer_stuff(struct end *peer, size_t n)
 	char head[64];
 
 	snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
-	turn_saying(peer, head);
+	road_say(&road, peer, head);
 	return put(peer, stuff, n);
 }
 
@@ -128,30 +119,30 @@ answer_frees_the_peer(void **state)
 	int at = road_listener(&road, "a");
 	struct end asleep = small_client(), other = road_client(&road), held_one = small_client();
 
-	turn_saying(&asleep, GET("/"));
+	road_say(&road, &asleep, GET("/"));
 
 	struct end peer = road_accept(at);
 
 	answer_stuff(&peer, MIB);
 	assert_int_equal(road.engine.exchange_count, 0);
 	end_forget(&peer);
-	turn_saying(&other, GET("/"));
+	road_say(&road, &other, GET("/"));
 	end_read(&peer);
 	assert_true(end_has(&peer, "GET / "));
 	end_forget(&peer);
-	turn_saying(&peer, OK);
-	end_expect(&other, FINE);
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&other, ROAD_FINE);
 	assert_int_equal(road_accept(at).fd, -1);
 	assert_in_range(held(), MIB - LITTLE, MIB + 1024);
 	expect_stuff(&asleep, MIB);
 	assert_int_equal(held(), 0);
 	/* and it can be asked on, where the answer is not taken ahead */
-	turn_saying(&held_one, GET("/held"));
+	road_say(&road, &held_one, GET("/held"));
 	answer_stuff(&peer, MIB);
 	assert_int_equal(road.engine.exchange_count, 1);
 	assert_true((road_peer_conn(&road)->hold & HOLD_OUTPUT) != 0);
 	assert_true(held() <= LITTLE);
-	turn_saying(&other, GET("/"));
+	road_say(&road, &other, GET("/"));
 
 	struct end second = road_accept(at);
 
@@ -176,12 +167,12 @@ answer_is_bounded(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = small_client();
 
-	turn_saying(&client, GET("/"));
+	road_say(&road, &client, GET("/"));
 
 	struct end peer = road_accept(at);
 
 	snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", sizeof(stuff));
-	turn_saying(&peer, head);
+	road_say(&road, &peer, head);
 	while (taken < sizeof(stuff)) {
 		for (ssize_t n = 1; n > 0 && given < sizeof(stuff);) {
 			n = send(peer.fd, stuff + given, sizeof(stuff) - given, MSG_NOSIGNAL);
@@ -213,7 +204,7 @@ answer_nobody_takes(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = small_client();
 
-	turn_saying(&client, GET("/"));
+	road_say(&road, &client, GET("/"));
 
 	struct end peer = road_accept(at);
 
@@ -297,12 +288,12 @@ answer_of_another_peer(void **state)
 	int at = road_listener(&road, "a"), beside = road_listener(&road, "b");
 	struct end client = small_client();
 
-	turn_saying(&client, GET("/"));
+	road_say(&road, &client, GET("/"));
 
 	struct end peer = road_accept(at);
 
 	answer_stuff(&peer, MIB);
-	turn_saying(&client, GET("/held"));
+	road_say(&road, &client, GET("/held"));
 
 	struct end silent = road_accept(at);
 
@@ -333,7 +324,7 @@ answer_is_no_silence(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = small_client();
 
-	turn_saying(&client, GET("/"));
+	road_say(&road, &client, GET("/"));
 
 	struct end peer = road_accept(at);
 
@@ -346,10 +337,10 @@ answer_is_no_silence(void **state)
 	get(&client, MIB - 80 * 1024);
 	road_wait(&road, 1900);
 	end_forget(&client);
-	turn_saying(&client, GET("/"));
+	road_say(&road, &client, GET("/"));
 	end_forget(&peer);
-	turn_saying(&peer, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	road_wait(&road, 2100);
 	end_read(&client);
 	assert_true(client.ended);
@@ -374,7 +365,7 @@ answer_of_a_peer_that_went(void **state)
 	struct end client = small_client();
 
 	snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", ASKED);
-	turn_saying(&client, head);
+	road_say(&road, &client, head);
 
 	struct end peer = road_accept(at);
 
@@ -405,41 +396,41 @@ question_comes_whole(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = road_client(&road);
 
-	turn_saying(&client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n");
+	road_say(&road, &client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n");
 	end_expect(&client, "HTTP/1.1 100 Continue\r\n\r\n");
 	for (int i = 0; i < 9; i++) {
-		turn_saying(&client, "x");
+		road_say(&road, &client, "x");
 		assert_int_equal(road_count(&road, SIDE_PEER), 0);
 	}
-	turn_saying(&client, "y");
+	road_say(&road, &client, "y");
 
 	struct end peer = road_accept(at);
 
 	end_read(&peer);
 	assert_true(slice_ends(end_got(&peer), SLICE("\r\n\r\nxxxxxxxxxy")));
 	end_forget(&peer);
-	turn_saying(&peer, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	/* in chunks; in one piece with its head; without a body */
-	turn_saying(&client, "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+	road_say(&road, &client, "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
 	end_expect(&peer, "");
-	turn_saying(&client, "2\r\nde\r\n0\r\n\r\n");
+	road_say(&road, &client, "2\r\nde\r\n0\r\n\r\n");
 	end_read(&peer);
 	assert_true(slice_ends(end_got(&peer), SLICE("\r\n\r\n5\r\nabcde\r\n0\r\n\r\n")));
 	end_forget(&peer);
-	turn_saying(&peer, OK);
-	turn_saying(&client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" GET("/"));
+	road_say(&road, &peer, ROAD_OK);
+	road_say(&road, &client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" GET("/"));
 	end_read(&peer);
 	assert_true(slice_ends(end_got(&peer), SLICE("\r\n\r\nabc")));
-	turn_saying(&peer, OK);
-	turn_saying(&peer, OK);
-	end_expect(&client, FINE FINE FINE);
+	road_say(&road, &peer, ROAD_OK);
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&client, ROAD_FINE ROAD_FINE ROAD_FINE);
 	end_read(&peer);
 	end_forget(&peer);
 	/* empty, which is known only at its end */
-	turn_saying(&client, "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+	road_say(&road, &client, "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
 	end_expect(&peer, "");
-	turn_saying(&client, "0\r\n\r\n");
+	road_say(&road, &client, "0\r\n\r\n");
 	end_read(&peer);
 	assert_true(slice_ends(end_got(&peer), SLICE("\r\n\r\n0\r\n\r\n")));
 	end_close(&client);
@@ -461,7 +452,7 @@ question_streams_behind(void **state)
 	struct end client = road_client(&road);
 
 	snprintf(head, sizeof(head), "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", ALL);
-	turn_saying(&client, head);
+	road_say(&road, &client, head);
 	put(&client, stuff, 4 * MIB - 1);
 	assert_int_equal(road_count(&road, SIDE_PEER), 0);
 	assert_true(held() <= LITTLE);
@@ -485,8 +476,8 @@ question_streams_behind(void **state)
 	}
 	assert_int_equal(peer.n, body_at(&peer) + ALL);
 	assert_memory_equal(peer.at + body_at(&peer), stuff, ALL);
-	turn_saying(&peer, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	end_close(&client);
 	end_close(&peer);
 	road_close(&road);
@@ -500,13 +491,13 @@ question_that_fails(void **state)
 
 	struct end large = road_client(&road), slow = road_client(&road), gone = road_client(&road);
 
-	turn_saying(&large, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n");
+	road_say(&road, &large, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n");
 	end_expect_start(&large, "HTTP/1.1 413 Content Too Large\r\n");
-	turn_saying(&slow, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\nx");
-	turn_saying(&gone, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\nx");
+	road_say(&road, &slow, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\nx");
+	road_say(&road, &gone, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\nx");
 	end_close(&gone);
 	road_wait(&road, 2500);
-	turn_saying(&slow, "x");
+	road_say(&road, &slow, "x");
 	end_expect_start(&slow, "HTTP/1.1 408 Request Timeout\r\n");
 	assert_int_equal(road_count(&road, SIDE_PEER), 0);
 	assert_int_equal(road.engine.exchange_count, 0);
@@ -531,7 +522,7 @@ question_is_replayed(void **state)
 	struct end client = road_client(&road);
 
 	snprintf(head, sizeof(head), "PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", ALL);
-	turn_saying(&client, head);
+	road_say(&road, &client, head);
 	put(&client, stuff, ALL);
 
 	struct end first = road_accept(at);
@@ -547,8 +538,8 @@ question_is_replayed(void **state)
 
 	assert_true(second.fd >= 0);
 	expect_stuff(&second, ALL);
-	turn_saying(&second, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &second, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	end_close(&client);
 	end_close(&second);
 	road_close(&road);
@@ -576,7 +567,7 @@ question_is_let_go(void **state)
 
 		size_t before = heap();
 
-		turn_saying(&client, head);
+		road_say(&road, &client, head);
 		put(&client, stuff, ALL);
 		peer.fd = road_accept(at).fd;
 		get(&peer, ALL + 100);
@@ -585,7 +576,7 @@ question_is_let_go(void **state)
 			assert_true(heap() < before + MIB);
 		else if (before != 0)
 			assert_true(heap() > before + ALL - MIB);
-		turn_saying(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx");
+		road_say(&road, &peer, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx");
 		if (before != 0)
 			assert_true(heap() < before + MIB);
 		end_close(&client);

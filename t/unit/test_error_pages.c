@@ -7,8 +7,6 @@
 
 #define HEAD_OF(path) "HEAD " path " HTTP/1.1\r\nHost: a\r\n\r\n"
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
-#define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-#define FINE "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\n\r\nok"
 #define PAGE(status, length, body) "HTTP/1.1 " status "\r\nDate: " ROAD_DATE \
 	"\r\nContent-Type: text/html\r\nX-Page: yes\r\nContent-Length: " length "\r\n\r\n" body
 
@@ -35,13 +33,6 @@ tear_down(void **state)
 	return 0;
 }
 
-static void
-turn_saying(struct end *e, const char *text)
-{
-	end_say(e, text);
-	road_turn(&road);
-}
-
 /* Whatever its answer looks like: where all of it came, or little is missing, its connection serves the next. */
 static void
 peer_is_kept(void **state)
@@ -55,7 +46,7 @@ peer_is_kept(void **state)
 
 	for (size_t i = 0; i < ARRAY_COUNT(answers); i++)
 		for (size_t cut = 1; cut <= strlen(answers[i]); cut++) {
-			turn_saying(&client, GET("/x"));
+			road_say(&road, &client, GET("/x"));
 			if (peer.fd < 0)
 				peer = road_accept(at);
 			end_expect_start(&peer, "GET /x HTTP/1.1\r\n");
@@ -67,8 +58,8 @@ peer_is_kept(void **state)
 			assert_int_equal(road_count(&road, SIDE_PEER), 1);
 			assert_int_equal(road_accept(at).fd, -1);
 		}
-	turn_saying(&client, GET("/y"));
-	turn_saying(&peer, OK);
+	road_say(&road, &client, GET("/y"));
+	road_say(&road, &peer, ROAD_OK);
 	end_expect(&client, "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nX-Own: 1\r\nVia: 1.1 millrace\r\n\r\nok");
 	end_close(&client);
 	end_close(&peer);
@@ -88,12 +79,12 @@ peer_is_not_kept(void **state)
 	struct end client = road_client(&road);
 
 	for (size_t i = 0; i < ARRAY_COUNT(answers); i++) {
-		turn_saying(&client, GET("/x"));
+		road_say(&road, &client, GET("/x"));
 
 		struct end peer = road_accept(at);
 
 		assert_true(peer.fd >= 0);
-		turn_saying(&peer, answers[i]);
+		road_say(&road, &peer, answers[i]);
 		end_expect(&client, PAGE("404 Not Found", "11", "no /x (500)"));
 		assert_int_equal(road_count(&road, SIDE_PEER), 0);
 		end_close(&peer);
@@ -102,11 +93,11 @@ peer_is_not_kept(void **state)
 	for (int i = 0; i < 2; i++) {
 		static char much[100 * 1024];
 
-		turn_saying(&client, GET("/x"));
+		road_say(&road, &client, GET("/x"));
 
 		struct end peer = road_accept(at);
 
-		turn_saying(&peer, i == 0 ? "HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nn" :
+		road_say(&road, &peer, i == 0 ? "HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nn" :
 		    "HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n");
 		end_expect(&client, PAGE("404 Not Found", "11", "no /x (500)"));
 		assert_int_equal(road_count(&road, SIDE_PEER), 1);
@@ -127,18 +118,18 @@ others_pass(void **state)
 {
 	struct end client = road_client(&road);
 
-	turn_saying(&client, GET("/x"));
+	road_say(&road, &client, GET("/x"));
 
 	struct end peer = road_accept(at);
 
-	turn_saying(&peer, "HTTP/1.1 503 Theirs\r\nContent-Length: 4\r\n\r\nbusy");
+	road_say(&road, &peer, "HTTP/1.1 503 Theirs\r\nContent-Length: 4\r\n\r\nbusy");
 	end_expect(&client, "HTTP/1.1 503 Service Unavailable\r\nDate: " ROAD_DATE "\r\nContent-Length: 4\r\nX-Own: 1\r\nVia: 1.1 millrace\r\n\r\nbusy");
 	/* 502 of ours: the same page */
 	end_read(&peer);
 	end_close(&peer);
 	road_turn(&road);
 	close(road.listeners[0]);
-	turn_saying(&client, GET("/x"));
+	road_say(&road, &client, GET("/x"));
 	end_expect(&client, PAGE("404 Not Found", "11", "no /x (502)"));
 	assert_int_equal(road_reason(&road, REASON_PEER_REFUSED), 1);
 	road.listeners[0] = dup(2);
@@ -151,29 +142,29 @@ client_goes_on(void **state)
 {
 	struct end client = road_client(&road);
 
-	turn_saying(&client, HEAD_OF("/h") GET("/x") GET("/y"));
+	road_say(&road, &client, HEAD_OF("/h") GET("/x") GET("/y"));
 
 	struct end peer = road_accept(at);
 
-	turn_saying(&peer, "HTTP/1.1 404 Not Found\r\nContent-Length: 999\r\n\r\n");
+	road_say(&road, &peer, "HTTP/1.1 404 Not Found\r\nContent-Length: 999\r\n\r\n");
 	end_expect(&client, PAGE("404 Not Found", "11", ""));
-	turn_saying(&peer, "HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nabc");
+	road_say(&road, &peer, "HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nabc");
 	end_expect(&client, PAGE("404 Not Found", "11", "no /x (404)"));
-	turn_saying(&peer, OK);
+	road_say(&road, &peer, ROAD_OK);
 	end_expect_start(&client, "HTTP/1.1 200 OK\r\n");
 	end_read(&peer);
 	end_forget(&peer);
 	/* answered before the question was complete: its rest is dropped, and the peer's end is no end of it */
-	turn_saying(&client, "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+	road_say(&road, &client, "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
 	end_expect_start(&peer, "POST /p ");
-	turn_saying(&peer, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+	road_say(&road, &peer, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
 	end_expect(&client, PAGE("404 Not Found", "11", "no /p (404)"));
 	assert_int_equal(road_count(&road, SIDE_PEER), 0);
-	turn_saying(&client, "defghij" GET("/z"));
+	road_say(&road, &client, "defghij" GET("/z"));
 	end_close(&peer);
 	peer = road_accept(at);
 	end_expect_start(&peer, "GET /z ");
-	turn_saying(&peer, OK);
+	road_say(&road, &peer, ROAD_OK);
 	end_expect_start(&client, "HTTP/1.1 200 OK\r\n");
 	end_close(&client);
 	end_close(&peer);
@@ -186,27 +177,27 @@ asks_another(void **state)
 	int pages = road_listener(&road, "p");
 	struct end client = road_client(&road);
 
-	turn_saying(&client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+	road_say(&road, &client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
 
 	struct end peer = road_accept(at);
 
-	turn_saying(&peer, "HTTP/1.1 410 Gone\r\nContent-Length: 4\r\n\r\ngone");
+	road_say(&road, &peer, "HTTP/1.1 410 Gone\r\nContent-Length: 4\r\n\r\ngone");
 
 	struct end other = road_accept(pages);
 
 	end_read(&other);
 	assert_true(end_has(&other, "Content-Length: 0\r\n"));
-	turn_saying(&other, "HTTP/1.1 410 Gone too\r\nContent-Length: 3\r\n\r\ntoo");
+	road_say(&road, &other, "HTTP/1.1 410 Gone too\r\nContent-Length: 3\r\n\r\ntoo");
 	end_expect(&client, "HTTP/1.1 410 Gone\r\nDate: " ROAD_DATE "\r\nContent-Length: 3\r\nVia: 1.1 millrace\r\n\r\ntoo");
 	assert_int_equal(road_count(&road, SIDE_PEER), 2);
 	/* it fails itself: that is said, and no step runs again */
-	turn_saying(&client, GET("/x"));
-	turn_saying(&peer, "HTTP/1.1 410 Gone\r\nContent-Length: 4\r\n\r\ngone");
-	turn_saying(&other, "rubbish\r\n\r\n");
+	road_say(&road, &client, GET("/x"));
+	road_say(&road, &peer, "HTTP/1.1 410 Gone\r\nContent-Length: 4\r\n\r\ngone");
+	road_say(&road, &other, "rubbish\r\n\r\n");
 	end_expect_start(&client, "HTTP/1.1 502 Bad Gateway\r\n");
 	/* another kind of answer */
-	turn_saying(&client, GET("/x"));
-	turn_saying(&peer, "HTTP/1.1 402 Pay\r\nContent-Length: 4\r\n\r\ngone");
+	road_say(&road, &client, GET("/x"));
+	road_say(&road, &peer, "HTTP/1.1 402 Pay\r\nContent-Length: 4\r\n\r\ngone");
 	end_read(&client);
 	assert_true(end_has(&client, "HTTP/1.1 302 Found\r\n"));
 	assert_true(end_has(&client, "Location: /pay\r\n"));

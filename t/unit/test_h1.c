@@ -22,14 +22,12 @@ struct round {
 #define ADDED(host) "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " host "\r\nVia: 1.1 millrace\r\n"
 #define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 #define GOT "GET / HTTP/1.1\r\nHost: a\r\n" ADDED("a") "\r\n"
-#define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-#define FINE "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\n\r\nok"
 #define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 #define PROOF "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
 
 /* Chunked bodies stand here without their chunks and with <end> behind them. */
 static const struct round rounds[] = {
-	{ "a length", GET, GOT, OK, FINE, .pooled = true },
+	{ "a length", GET, GOT, ROAD_OK, ROAD_FINE, .pooled = true },
 	{ "fields pass, hop-by-hop ones and claims do not",
 	    "GET /p/%41?q=%41 HTTP/1.1\r\nhost: A.b:80\r\nX-One: 1\r\nConnection: x-two, keep-alive\r\nX-Two: 2\r\nKeep-Alive: 5\r\n"
 	    "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nTE: trailers\r\nAccept:\t*/*  \r\nX-One: 3\r\n\r\n",
@@ -40,11 +38,11 @@ static const struct round rounds[] = {
 	{ "a body with a length",
 	    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n0123456789",
 	    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n" ADDED("a") "\r\n0123456789",
-	    OK, FINE, .pooled = true },
+	    ROAD_OK, ROAD_FINE, .pooled = true },
 	{ "a length of nothing",
 	    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
 	    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n" ADDED("a") "\r\n",
-	    OK, FINE, .pooled = true },
+	    ROAD_OK, ROAD_FINE, .pooled = true },
 	{ "chunks both ways, extensions and trailers dropped",
 	    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=\"y\"\r\nabc\r\nA\r\n0123456789\r\n0\r\nT: 1\r\n\r\n",
 	    "POST / HTTP/1.1\r\nHost: a\r\n" ADDED("a") "Transfer-Encoding: chunked\r\n\r\nabc0123456789<end>",
@@ -76,7 +74,7 @@ static const struct round rounds[] = {
 	{ "1.0 may be kept",
 	    "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
 	    "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.0 millrace\r\n\r\n",
-	    OK,
+	    ROAD_OK,
 	    "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\nConnection: keep-alive\r\n\r\nok",
 	    .pooled = true },
 	{ "HEAD",
@@ -98,32 +96,32 @@ static const struct round rounds[] = {
 	    "HTTP/1.1 304 Not Modified\r\nDate: " ROAD_DATE "\r\nContent-Length: 77\r\nETag: \"e\"\r\nVia: 1.1 millrace\r\n\r\n",
 	    .head = true, .pooled = true },
 	{ "1xx in front", GET, GOT,
-	    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\nConnection: close\r\n\r\n" OK,
-	    "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" FINE, .pooled = true },
+	    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\nConnection: close\r\n\r\n" ROAD_OK,
+	    "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" ROAD_FINE, .pooled = true },
 	{ "1xx is not for 1.0",
 	    "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
 	    "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.0 millrace\r\n\r\n",
-	    "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" OK,
+	    "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" ROAD_OK,
 	    "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\nConnection: keep-alive\r\n\r\nok", .pooled = true },
 	{ "a status without a name", GET, GOT,
 	    "HTTP/1.1 299 Own Words\r\nContent-Length: 0\r\n\r\n",
 	    "HTTP/1.1 299 Own Words\r\nDate: " ROAD_DATE "\r\nContent-Length: 0\r\nVia: 1.1 millrace\r\n\r\n", .pooled = true },
 	{ "the peer closes", GET, GOT,
-	    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", FINE, .pooled = false },
+	    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", ROAD_FINE, .pooled = false },
 	{ "the client closes",
-	    "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", GOT, OK,
+	    "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", GOT, ROAD_OK,
 	    "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\nConnection: close\r\n\r\nok",
 	    .client_ends = true, .pooled = true },
 	{ "absolute form",
-	    "GET http://a/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x?y HTTP/1.1\r\nHost: a\r\n" ADDED("a") "\r\n", OK, FINE, .pooled = true },
+	    "GET http://a/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x?y HTTP/1.1\r\nHost: a\r\n" ADDED("a") "\r\n", ROAD_OK, ROAD_FINE, .pooled = true },
 	{ "OPTIONS *",
-	    "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n" ADDED("a") "\r\n", OK, FINE, .pooled = true },
+	    "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n" ADDED("a") "\r\n", ROAD_OK, ROAD_FINE, .pooled = true },
 	{ "an upgrade to something else is not heard",
-	    "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n", GOT, OK, FINE, .pooled = true },
+	    "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n", GOT, ROAD_OK, ROAD_FINE, .pooled = true },
 	{ "a handshake that is refused",
 	    "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n" KEY "\r\n",
 	    "GET / HTTP/1.1\r\nHost: a\r\n" KEY ADDED("a") "Upgrade: websocket\r\nConnection: upgrade\r\n\r\n",
-	    OK, FINE, .pooled = true },
+	    ROAD_OK, ROAD_FINE, .pooled = true },
 };
 
 /* ------------------------------------------------------------------ reading what came */
@@ -319,9 +317,9 @@ pipelined_cut(size_t cut)
 		}
 		meet_peer();
 		expect_plain(&name, "the peer", &peer, false, three_to_peer[i], cut);
-		end_say(&peer, OK);
+		end_say(&peer, ROAD_OK);
 		road_turn(&road);
-		end_expect(&client, FINE);
+		end_expect(&client, ROAD_FINE);
 	}
 	end_close(&client);
 	road_turn(&road);
@@ -483,9 +481,9 @@ hostile_cut(const char *answer, size_t cut)
 	road_turn(&road);
 	meet_peer();
 	end_expect_start(&peer, "GET /again ");
-	end_say(&peer, OK);
+	end_say(&peer, ROAD_OK);
 	road_turn(&road);
-	end_expect(&client, FINE);
+	end_expect(&client, ROAD_FINE);
 	end_close(&client);
 	end_close(&peer);
 	road_turn(&road);
@@ -512,17 +510,17 @@ said_too_much(void **state)
 	end_say(&client, GET);
 	road_turn(&road);
 	meet_peer();
-	end_say(&peer, OK "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+	end_say(&peer, ROAD_OK "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
 	road_turn(&road);
-	end_expect(&client, FINE);
+	end_expect(&client, ROAD_FINE);
 	assert_int_equal(road_count(&road, SIDE_PEER), 0);
 	end_say(&client, GET);
 	road_turn(&road);
 	meet_peer();
 	end_expect(&peer, GOT);
-	end_say(&peer, OK);
+	end_say(&peer, ROAD_OK);
 	road_turn(&road);
-	end_expect(&client, FINE);
+	end_expect(&client, ROAD_FINE);
 	assert_int_equal(road_count(&road, SIDE_PEER), 1);
 	end_say(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
 	road_turn(&road);
@@ -542,18 +540,18 @@ answered_early(void **state)
 	road_turn(&road);
 	meet_peer();
 	end_expect_start(&peer, "POST / ");
-	end_say(&peer, OK);
+	end_say(&peer, ROAD_OK);
 	road_turn(&road);
-	end_expect(&client, FINE);
+	end_expect(&client, ROAD_FINE);
 	assert_int_equal(road_count(&road, SIDE_PEER), 0);
 	/* the rest of the body is no question */
 	end_say(&client, "56789" GET);
 	road_turn(&road);
 	meet_peer();
 	end_expect(&peer, GOT);
-	end_say(&peer, OK);
+	end_say(&peer, ROAD_OK);
 	road_turn(&road);
-	end_expect(&client, FINE);
+	end_expect(&client, ROAD_FINE);
 	end_close(&client);
 	end_close(&peer);
 	road_turn(&road);
@@ -719,9 +717,9 @@ drained(void **state)
 
 	struct end p = road_accept(at);
 
-	end_say(&p, OK);
+	end_say(&p, ROAD_OK);
 	road_turn(&r);
-	end_expect(&idle, FINE);
+	end_expect(&idle, ROAD_FINE);
 	end_say(&busy, GET);
 	end_say(&half, "GET / HT");
 	road_turn(&r);
@@ -729,7 +727,7 @@ drained(void **state)
 	engine_drain(&r.engine);
 	road_turn(&r);
 	assert_false(engine_is_idle(&r.engine));
-	end_say(&p, OK);
+	end_say(&p, ROAD_OK);
 	end_say(&half, "TP/1.1\r\nHost: a\r\n\r\n");
 	road_turn(&r);
 	end_expect_start(&busy, "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\nConnection: close\r\n\r\nok");
@@ -737,7 +735,7 @@ drained(void **state)
 
 	struct end q = road_accept(at);
 
-	end_say(&q, OK);
+	end_say(&q, ROAD_OK);
 	road_turn(&r);
 	end_read(&half);
 	assert_true(end_has(&half, "Connection: close\r\n"));

@@ -6,26 +6,10 @@
 #include "road_case.h"
 
 #define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-#define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-#define FINE "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\n\r\nok"
 
 static struct road road;
 
 /* ------------------------------------------------------------------ the pool */
-
-static void
-ask(struct end *client, const char *question)
-{
-	end_say(client, question);
-	road_turn(&road);
-}
-
-static void
-answer(struct end *peer, const char *text)
-{
-	end_say(peer, text);
-	road_turn(&road);
-}
 
 /* The same connection serves one client after another. */
 static void
@@ -40,7 +24,7 @@ is_reused(void **state)
 	for (int i = 0; i < 5; i++) {
 		struct end client = road_client(&road);
 
-		ask(&client, GET);
+		road_say(&road, &client, GET);
 		if (i == 0) {
 			peer = road_accept(at);
 			fd = road_peer_conn(&road)->wire.fd;
@@ -48,8 +32,8 @@ is_reused(void **state)
 		assert_int_equal(road_accept(at).fd, -1);
 		assert_int_equal(road_peer_conn(&road)->wire.fd, fd);
 		end_expect_start(&peer, "GET / HTTP/1.1\r\n");
-		answer(&peer, OK);
-		end_expect(&client, FINE);
+		road_say(&road, &peer, ROAD_OK);
+		end_expect(&client, ROAD_FINE);
 		end_close(&client);
 	}
 	end_close(&peer);
@@ -67,23 +51,23 @@ pool_is_a_stack(void **state)
 
 	for (int i = 0; i < 3; i++) {
 		clients[i] = road_client(&road);
-		ask(&clients[i], GET);
+		road_say(&road, &clients[i], GET);
 		peers[i] = road_accept(at);
 		assert_true(peers[i].fd >= 0);
 		end_read(&peers[i]);
 		end_forget(&peers[i]);
 	}
-	answer(&peers[0], OK);
-	answer(&peers[2], OK);
-	answer(&peers[1], OK);
+	road_say(&road, &peers[0], ROAD_OK);
+	road_say(&road, &peers[2], ROAD_OK);
+	road_say(&road, &peers[1], ROAD_OK);
 	end_read(&peers[1]);
 	assert_true(peers[1].ended);
-	ask(&clients[0], GET);
+	road_say(&road, &clients[0], GET);
 	end_expect_start(&peers[2], "GET / ");
-	ask(&clients[1], GET);
+	road_say(&road, &clients[1], GET);
 	end_expect_start(&peers[0], "GET / ");
-	answer(&peers[0], OK);
-	answer(&peers[2], OK);
+	road_say(&road, &peers[0], ROAD_OK);
+	road_say(&road, &peers[2], ROAD_OK);
 	road_wait(&road, 29000);
 	assert_int_equal(road_count(&road, SIDE_PEER), 2);
 	road_wait(&road, 1200);
@@ -113,11 +97,11 @@ pool_is_of_its_settings(void **state)
 
 	for (int i = 0; i < 3; i++) {
 		clients[i] = road_client(&road);
-		ask(&clients[i], GET);
+		road_say(&road, &clients[i], GET);
 		peers[i] = road_accept(at);
 	}
 	for (int i = 0; i < 3; i++)
-		answer(&peers[i], OK);
+		road_say(&road, &peers[i], ROAD_OK);
 	assert_int_equal(road_count(&road, SIDE_PEER), 3);
 	engine_adopt(&road.engine, road_build(&road, texts[1]));
 	road_turn(&road);
@@ -141,15 +125,15 @@ pool_within_a_pass(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = road_client(&road);
 
-	ask(&client, GET GET GET);
+	road_say(&road, &client, GET GET GET);
 
 	struct end peer = road_accept(at);
 
 	for (int i = 0; i < 3; i++) {
 		end_expect_start(&peer, "GET / ");
-		answer(&peer, OK);
+		road_say(&road, &peer, ROAD_OK);
 	}
-	end_expect(&client, FINE FINE FINE);
+	end_expect(&client, ROAD_FINE ROAD_FINE ROAD_FINE);
 	assert_int_equal(road_accept(at).fd, -1);
 	end_close(&client);
 	end_close(&peer);
@@ -164,13 +148,13 @@ pooled(struct road *r, int at)
 {
 	struct end client = road_client(r);
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 
 	struct end peer = road_accept(at);
 
 	end_expect_start(&peer, "GET / ");
-	answer(&peer, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	end_close(&client);
 	road_turn(r);
 	return peer;
@@ -185,7 +169,7 @@ stale(const char *question, bool again)
 	int at = road_listener(&road, "a");
 	struct end old = pooled(&road, at), client = road_client(&road), new;
 
-	ask(&client, question);
+	road_say(&road, &client, question);
 	end_read(&old);
 	assert_true(old.n > 20);
 	end_close(&old);
@@ -194,8 +178,8 @@ stale(const char *question, bool again)
 	assert_int_equal(new.fd >= 0, again);
 	if (again) {
 		end_expect_start(&new, slice_starts(slice_of(question), SLICE("PUT")) ? "PUT / HTTP/1.1\r\n" : "GET / HTTP/1.1\r\n");
-		answer(&new, OK);
-		end_expect(&client, FINE);
+		road_say(&road, &new, ROAD_OK);
+		end_expect(&client, ROAD_FINE);
 	} else {
 		end_expect_start(&client, "HTTP/1.1 502 Bad Gateway\r\n");
 	}
@@ -221,8 +205,8 @@ stale_untouched(const char *question)
 	end_read(&new);
 	assert_true(slice_starts(end_got(&new), slice_first(slice_of(question), 6)));
 	assert_true(end_has(&new, "body") == (strstr(question, "body") != NULL));
-	answer(&new, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &new, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	end_close(&client);
 	end_close(&new);
 	road_close(&road);
@@ -253,13 +237,13 @@ closed_in_the_pool(void **state)
 	end_close(&old);
 	road_turn(&road);
 	assert_int_equal(road_count(&road, SIDE_PEER), 0);
-	ask(&client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+	road_say(&road, &client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
 
 	struct end new = road_accept(at);
 
 	end_expect_start(&new, "POST / ");
-	answer(&new, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &new, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	end_close(&client);
 	end_close(&new);
 	road_close(&road);
@@ -276,7 +260,7 @@ gives_up(void **state)
 	int at[2] = { road_listener(&road, "a"), road_listener(&road, "b") };
 	struct end client = road_client(&road);
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 	for (struct end peer; (peer = road_accept(at[asked % 2])).fd >= 0; asked++) {
 		end_close(&peer);
 		road_turn(&road);
@@ -299,7 +283,7 @@ retries_are_counted(void **state)
 	int at[3] = { road_listener(&road, "a"), road_listener(&road, "b"), road_listener(&road, "c") };
 	struct end client = road_client(&road);
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 	for (struct end peer; (peer = road_accept(at[asked % 3])).fd >= 0; asked++) {
 		end_close(&peer);
 		road_turn(&road);
@@ -329,7 +313,7 @@ body_again(void **state)
 		struct end client = road_client(&road);
 
 		snprintf(head, sizeof(head), "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", sizes[k]);
-		ask(&client, head);
+		road_say(&road, &client, head);
 
 		struct end first = road_accept(a), second;
 
@@ -348,8 +332,8 @@ body_again(void **state)
 			end_read(&second);
 			assert_true(second.n > sizes[k]);
 			assert_memory_equal(second.at + second.n - sizes[k], body, sizes[k]);
-			answer(&second, OK);
-			end_expect(&client, FINE);
+			road_say(&road, &second, ROAD_OK);
+			end_expect(&client, ROAD_FINE);
 		} else {
 			end_expect_start(&client, "HTTP/1.1 502 ");
 		}
@@ -369,15 +353,15 @@ refused(void **state)
 	int b = road_listener(&road, "b");
 	struct end client = road_client(&road);
 
-	ask(&client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+	road_say(&road, &client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
 
 	struct end peer = road_accept(b);
 
 	end_read(&peer);
 	assert_true(end_has(&peer, "\r\n\r\nhi"));
-	answer(&peer, OK);
-	end_expect(&client, FINE);
-	ask(&client, "GET /no HTTP/1.1\r\nHost: a\r\n\r\n");
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
+	road_say(&road, &client, "GET /no HTTP/1.1\r\nHost: a\r\n\r\n");
 	end_expect_start(&client, "HTTP/1.1 502 Bad Gateway\r\n");
 	assert_int_equal(road_reason(&road, REASON_PEER_REFUSED), 1);
 	end_close(&client);
@@ -394,7 +378,7 @@ error_steps(void **state)
 	int b = road_listener(&road, "b");
 	struct end client = road_client(&road);
 
-	ask(&client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+	road_say(&road, &client, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
 
 	struct end peer = road_accept(b);
 
@@ -405,7 +389,7 @@ error_steps(void **state)
 	assert_true(end_has(&peer, "\r\nContent-Length: 0\r\n"));
 	assert_false(end_has(&peer, "Content-Length: 2"));
 	assert_false(end_has(&peer, "hi"));
-	answer(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsorry");
+	road_say(&road, &peer, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsorry");
 	end_read(&client);
 	assert_true(end_has(&client, "\r\n\r\nsorry"));
 	end_close(&client);
@@ -423,12 +407,12 @@ breaks(const char *question, const char *said, const char *got, bool reset)
 	int at = road_listener(&road, "a");
 	struct end client = road_client(&road);
 
-	ask(&client, question);
+	road_say(&road, &client, question);
 
 	struct end peer = road_accept(at);
 
 	end_read(&peer);                /* closed with bytes unread it would be a reset */
-	answer(&peer, said);
+	road_say(&road, &peer, said);
 	end_close(&peer);
 	road_turn(&road);
 	end_expect(&client, got);
@@ -460,7 +444,7 @@ client_goes(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = road_client(&road);
 
-	ask(&client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx");
+	road_say(&road, &client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx");
 
 	struct end peer = road_accept(at);
 
@@ -484,11 +468,11 @@ no_answer(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = road_client(&road);
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 
 	struct end peer = road_accept(at);
 
-	answer(&peer, "HTTP/1.1 200 OK\r\nX");
+	road_say(&road, &peer, "HTTP/1.1 200 OK\r\nX");
 	road_wait(&road, 4900);
 	end_expect(&client, "");
 	road_wait(&road, 300);
@@ -497,11 +481,11 @@ no_answer(void **state)
 	end_close(&peer);
 
 	/* its head is out: nothing is left but to cut it off */
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 	peer = road_accept(at);
-	answer(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
+	road_say(&road, &peer, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
 	for (int i = 0; i < 3; i++) {
-		answer(&peer, "x");
+		road_say(&road, &peer, "x");
 		road_wait(&road, 2800);
 		end_read(&client);
 		assert_false(client.ended);
@@ -537,7 +521,7 @@ no_connection(void **state)
 
 	struct end client = road_client(&road);
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 	road_wait(&road, 1900);
 	end_expect(&client, "");
 	road_wait(&road, 300);
@@ -577,12 +561,12 @@ client_does_not_read(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 16384);
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 
 	struct end peer = road_accept(at);
 
 	snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", MUCH);
-	answer(&peer, head);
+	road_say(&road, &peer, head);
 	for (int still = 0; still < 3;) {
 		size_t n = end_stuff(&peer, MUCH - given);
 
@@ -628,11 +612,11 @@ client_never_reads(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 16384);
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 
 	struct end peer = road_accept(at);
 
-	answer(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n");
+	road_say(&road, &peer, "HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n");
 	for (int i = 0; i < 4; i++) {
 		end_stuff(&peer, MUCH);
 		road_turn(&road);
@@ -662,7 +646,7 @@ peer_does_not_read(void **state)
 	struct end client = road_client(&road);
 
 	snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", MUCH);
-	ask(&client, head);
+	road_say(&road, &client, head);
 
 	struct end peer = road_accept(at);
 
@@ -692,8 +676,8 @@ peer_does_not_read(void **state)
 	assert_int_equal(taken, MUCH);
 	road_turn(&road);
 	end_expect(&client, "");
-	answer(&peer, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	end_close(&client);
 	end_close(&peer);
 	road_close(&road);
@@ -709,7 +693,7 @@ peer_never_reads(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = road_client(&road);
 
-	ask(&client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n");
+	road_say(&road, &client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n");
 
 	struct end peer = road_accept(at);
 
@@ -738,26 +722,26 @@ body_too_large(void **state)
 	int at = road_listener(&road, "a");
 	struct end one = road_client(&road), two = road_client(&road), three = road_client(&road);
 
-	ask(&one, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+	road_say(&road, &one, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
 	end_expect_start(&one, "HTTP/1.1 413 Content Too Large\r\n");
 	assert_int_equal(road_accept(at).fd, -1);
-	ask(&two, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n");
+	road_say(&road, &two, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n");
 
 	struct end peer = road_accept(at);
 
 	end_expect_start(&peer, "POST / ");
-	ask(&two, "1\r\nx\r\n");
+	road_say(&road, &two, "1\r\nx\r\n");
 	end_expect_start(&two, "HTTP/1.1 413 Content Too Large\r\n");
 	assert_true(two.ended);
 	end_read(&peer);
 	assert_true(peer.ended);
 	assert_int_equal(peer.n, 0);
 	end_close(&peer);
-	ask(&three, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
+	road_say(&road, &three, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
 	peer = road_accept(at);
 	assert_true(peer.fd >= 0);
-	answer(&peer, OK);
-	end_expect(&three, FINE);
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&three, ROAD_FINE);
 	end_close(&one);
 	end_close(&two);
 	end_close(&three);
@@ -776,14 +760,14 @@ by_map(void **state)
 	int a = road_listener(&road, "a"), b = road_listener(&road, "b");
 	struct end client = road_client(&road);
 
-	ask(&client, "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n");
+	road_say(&road, &client, "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n");
 	assert_int_equal(road_accept(a).fd, -1);
 
 	struct end peer = road_accept(b);
 
-	answer(&peer, OK);
-	end_expect(&client, FINE);
-	ask(&client, "GET / HTTP/1.1\r\nHost: a\r\nX: c\r\n\r\n");
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
+	road_say(&road, &client, "GET / HTTP/1.1\r\nHost: a\r\nX: c\r\n\r\n");
 	end_expect_start(&client, "HTTP/1.1 502 Bad Gateway\r\n");
 	assert_int_equal(road_reason(&road, REASON_NO_PEER), 1);
 	end_close(&client);
@@ -800,15 +784,15 @@ proxy_line(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = road_client(&road);
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 
 	struct end peer = road_accept(at);
 
 	end_read(&peer);
 	assert_true(slice_starts(end_got(&peer), SLICE("PROXY ")));
 	assert_true(end_has(&peer, "\r\nGET / HTTP/1.1\r\n"));
-	answer(&peer, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	end_read(&peer);
 	assert_true(peer.ended);
 	assert_int_equal(road_count(&road, SIDE_PEER), 0);
@@ -828,17 +812,17 @@ weights(void **state)
 	struct end client = road_client(&road);
 
 	for (int i = 0; i < 8; i++) {
-		ask(&client, GET);
+		road_say(&road, &client, GET);
 		for (int k = 0; k < 2; k++) {
 			struct end peer = road_accept(at[k]);
 
 			if (peer.fd < 0)
 				continue;
 			counts[k]++;
-			answer(&peer, OK);
+			road_say(&road, &peer, ROAD_OK);
 			end_close(&peer);
 		}
-		end_expect(&client, FINE);
+		end_expect(&client, ROAD_FINE);
 	}
 	assert_int_equal(counts[0], 6);
 	assert_int_equal(counts[1], 2);

@@ -8,27 +8,11 @@
 
 #define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 #define POST "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
-#define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-#define FINE "HTTP/1.1 200 OK\r\nDate: " ROAD_DATE "\r\nContent-Length: 2\r\nVia: 1.1 millrace\r\n\r\nok"
 #define A64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define LONG A64 A64 A64 A64
 #define ONE "upstream app { server unix:@/a; retry 0; } server { listen 80; proxy app; }"
 
 static struct road road;
-
-static void
-ask(struct end *client, const char *question)
-{
-	end_say(client, question);
-	road_turn(&road);
-}
-
-static void
-answer(struct end *peer, const char *text)
-{
-	end_say(peer, text);
-	road_turn(&road);
-}
 
 /* The pool holds one connection, and its other end is this. */
 static struct end
@@ -36,13 +20,13 @@ pooled(int at)
 {
 	struct end client = road_client(&road);
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 
 	struct end peer = road_accept(at);
 
 	end_expect_start(&peer, "GET / ");
-	answer(&peer, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &peer, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	end_close(&client);
 	road_turn(&road);
 	return peer;
@@ -113,7 +97,7 @@ question_bookkeeping(void **state)
 static void
 answer_bookkeeping(void **state)
 {
-	struct builder head = head_of("HTTP/1.1 200 OK\r\n", "a:\r\n", 198);
+	struct builder head = head_of("HTTP/1.1 200 ROAD_OK\r\n", "a:\r\n", 198);
 	struct end client = end_of(-1);
 
 	road_open(&road, ONE);
@@ -121,7 +105,7 @@ answer_bookkeeping(void **state)
 
 	int at = road_listener(&road, "a");
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 
 	struct end peer = road_accept(at);
 
@@ -130,7 +114,7 @@ answer_bookkeeping(void **state)
 		road_turn(&road);
 		assert_true(client.conn->exchange->arena.total <= BOOKKEEPING);
 	}
-	answer(&peer, "Content-Length: 2\r\n\r\nok");
+	road_say(&road, &peer, "Content-Length: 2\r\n\r\nok");
 	end_read(&client);
 	assert_true(end_has(&client, "\r\n\r\nok"));
 	end_close(&peer);
@@ -170,7 +154,7 @@ reasons(void **state)
 		char status[32];
 
 		snprintf(status, sizeof(status), "HTTP/1.1 %u ", reason_texts[all[i].reason].status);
-		ask(&client, all[i].question);
+		road_say(&road, &client, all[i].question);
 		end_expect_start(&client, status);
 		assert_int_equal(road_reason(&road, all[i].reason), before + 1);
 		end_close(&client);
@@ -197,10 +181,10 @@ pattern_limit(void **state)
 
 		road_open(&road, places[i]);
 		client = road_client(&road);
-		ask(&client, "GET / HTTP/1.1\r\nHost: a\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\r\n\r\n");
+		road_say(&road, &client, "GET / HTTP/1.1\r\nHost: a\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\r\n\r\n");
 		end_expect_start(&client, "HTTP/1.1 500 ");
 		assert_int_equal(road_reason(&road, REASON_PATTERN_LIMIT), 1);
-		ask(&client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+		road_say(&road, &client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
 		end_expect_start(&client, "HTTP/1.1 200 ");
 		end_close(&client);
 		road_close(&road);
@@ -212,7 +196,7 @@ static void
 pattern_limit_of_answers(void **state)
 {
 	static const char *const answers[] = {
-		OK, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "HTTP/1.1 204 No\r\n\r\n",
+		ROAD_OK, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "HTTP/1.1 204 No\r\n\r\n",
 		("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nframe"),
 	};
@@ -224,13 +208,13 @@ pattern_limit_of_answers(void **state)
 		int at = road_listener(&road, "a");
 		struct end client = road_client(&road);
 
-		ask(&client, "GET / HTTP/1.1\r\nHost: a\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\r\nUpgrade: websocket\r\n"
+		road_say(&road, &client, "GET / HTTP/1.1\r\nHost: a\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\r\nUpgrade: websocket\r\n"
 		    "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
 
 		struct end peer = road_accept(at);
 
 		end_expect_start(&peer, "GET / ");
-		answer(&peer, answers[i]);
+		road_say(&road, &peer, answers[i]);
 		end_expect(&client, "HTTP/1.1 500 Internal Server Error\r\nDate: " ROAD_DATE "\r\n"
 		    "Content-Type: text/plain\r\nContent-Length: 26\r\n\r\n500 Internal Server Error\n");
 		end_read(&peer);
@@ -268,8 +252,8 @@ unasked(const char *question, bool peer_first, const char *said)
 	assert_true(old.ended || old.error != 0);
 	assert_int_equal(old.n, 0);
 	end_expect_start(&new, slice_starts(slice_of(question), SLICE("GET")) ? "GET / " : "POST / ");
-	answer(&new, OK);
-	end_expect(&client, FINE);
+	road_say(&road, &new, ROAD_OK);
+	end_expect(&client, ROAD_FINE);
 	assert_int_equal(road_reason(&road, REASON_PEER_CLOSED), 0);
 	end_close(&old);
 	end_close(&new);
@@ -308,12 +292,12 @@ reset_behind_a_whole_answer(void **state)
 	int at = road_listener(&road, "a");
 	struct end client = road_client_of(&road, 1, "192.0.2.7:1", SOCK_STREAM, 4096);
 
-	ask(&client, GET);
+	road_say(&road, &client, GET);
 
 	struct end peer = road_accept(at);
 
 	memset(body, 'z', SIZE);
-	answer(&peer, "HTTP/1.1 200 OK\r\nContent-Length: 131072\r\n\r\n");
+	road_say(&road, &peer, "HTTP/1.1 200 OK\r\nContent-Length: 131072\r\n\r\n");
 	end_put(&peer, body, SIZE);
 	road_turn(&road);
 	assert_true((road_peer_conn(&road)->hold & HOLD_OUTPUT) != 0);

@@ -66,8 +66,7 @@ tell_x_for(struct exchange *ex)
 		BUILDER_LITERAL(&list, ", ");
 	}
 	builder_slice_put(&list, addr_print_host(connection, text));
-	message_add(
-	    m, &ex->arena, known_names[KNOWN_X_FORWARDED_FOR], builder_slice(&list));
+	message_add_known(m, &ex->arena, KNOWN_X_FORWARDED_FOR, builder_slice(&list));
 }
 
 /* ------------------------------------------------------------------ Forwarded */
@@ -126,7 +125,7 @@ tell_forwarded(struct exchange *ex, struct slice host)
 	put_for(&list, connection);
 	BUILDER_LITERAL(&list, ";proto=http");
 	put_host(&list, host);
-	message_add(m, &ex->arena, known_names[KNOWN_FORWARDED], builder_slice(&list));
+	message_add_known(m, &ex->arena, KNOWN_FORWARDED, builder_slice(&list));
 }
 
 void

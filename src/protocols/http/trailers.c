@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Trailers that go on: what a reader behind us would take for a part of the head
+ * does not (RFC 9110 6.5.1), whatever it is called.
+ */
 #include "protocols/http/trailers.h"
 
 #include "protocols/http/h1_parse.h"
