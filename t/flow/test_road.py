@@ -271,6 +271,7 @@ class Moments(flow.Case):
             s.kill(signal.SIGTERM)
             with self.assertRaises(ConnectionResetError):
                 c.rest()
+        s.process.wait(flow.TIME * flow.SLOW)      # a second signal would be a hurry
 
     def test_closing_answers_arrive(self):
         """The answer ends the connection, and the body still comes: no reset behind it."""
