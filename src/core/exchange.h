@@ -61,6 +61,8 @@ struct exchange {
 	bool gave_up;
 
 	struct message question, answer;
+	/* the question, where each message is a turn: of the arena; else NULL */
+	struct unit *unit;
 	/* the client: of its connection, which outlives this by a pass, or what real_ip found */
 	const struct addr *src;
 	const struct addr *connection_src;      /* of its connection, where src is another; or NULL */
@@ -145,6 +147,14 @@ void exchange_return(struct exchange *ex, uint16_t status, struct slice type, st
 /* The same in parts: ex->answer was filled (status, body, length). */
 void exchange_return_head(struct exchange *ex, bool last);
 void exchange_return_data(struct exchange *ex, struct slice data, bool last);
+/*
+ * An answer made here in the client's protocol of messages: its body, and header fields of its
+ * own. What pairs it with the question is written by the codec. All lives to the end of the pass.
+ */
+void exchange_return_message(
+    struct exchange *ex, struct slice body, const struct unit_set *sets, size_t set_count);
+/* The question is answered by nothing: it ends without a word, and without a failure. */
+void exchange_return_nothing(struct exchange *ex);
 /* Goes on with the step behind the one that said STEP_HOLD. */
 void exchange_resume(struct exchange *ex);
 /*

@@ -6,6 +6,7 @@
 #ifndef MILLRACE_CORE_PROTOCOL_H
 #define MILLRACE_CORE_PROTOCOL_H
 
+#include "core/codec.h"
 #include "core/field.h"
 #include "core/message.h"
 #include "core/reason.h"
@@ -20,6 +21,9 @@ enum protocol_traits {
 	/* questions have method, host, path and fields; answers a status */
 	PROTOCOL_HTTP = 2,
 	PROTOCOL_POOLS = 4,             /* a peer connection may be kept for the next exchange */
+	/* each message is a turn of its own; it has a codec, and its road is lane.c's */
+	PROTOCOL_MESSAGES = 8,
+	PROTOCOL_DATAGRAMS = 16,        /* for listeners and peers on UDP */
 };
 
 /* What read() makes of its bytes. */
@@ -31,6 +35,7 @@ struct protocol_ops {
 	/* what it offers beside core's; ended by name NULL; or NULL */
 	const struct field *fields;
 	size_t conn_size;                       /* <= CONN_STATE: what it keeps in a conn */
+	const struct codec *codec;              /* of a protocol of messages; else NULL */
 
 	/*
 	 * The connection is there (a peer: is connected). The state is zeroed. A talk begins its
