@@ -13,6 +13,7 @@
 #include "core/conn.h"
 #include "core/engine.h"
 #include "core/exchange.h"
+#include "core/lane.h"
 #include "core/tunnel.h"
 
 enum {
@@ -217,6 +218,8 @@ conn_close(struct conn *c)
 	c->wire_ops->close(&c->wire);
 	deadline_remove(&e->loop, &c->deadline);
 	upstream_forget(c);
+	if (c->protocol != NULL && c->protocol->codec != NULL)
+		lane_closed(c);
 	conn_drop_output(c);
 	conn_drop_input(c);
 	free(c->stall);
@@ -276,7 +279,9 @@ conn_broken(struct conn *c, int error)
 		tunnel_broken(c->tunnel, c, error);
 		return;
 	}
-	if (ex != NULL && c->state != CONN_LINGERING) {
+	if (lane_is(c) && c->state != CONN_LINGERING) {
+		lane_broken(c, conn_reason(c, error));
+	} else if (ex != NULL && c->state != CONN_LINGERING) {
 		if (c->side == SIDE_CLIENT)
 			exchange_client_failed(ex, conn_reason(c, error));
 		else
@@ -414,8 +419,12 @@ conn_write_late(struct conn *c)
 			exchange_client_failed(ex, reason);
 		else
 			engine_count(&c->engine->shared->reasons[reason], 1);
+		if (lane_is(c))
+			lane_broken(c, reason);
 	} else if (ex != NULL) {
 		exchange_peer_failed(ex, REASON_PEER_WRITE_TIMEOUT);
+	} else if (lane_is(c)) {
+		lane_broken(c, REASON_PEER_WRITE_TIMEOUT);
 	}
 	conn_reset(c);
 }
@@ -640,6 +649,13 @@ conn_read_stopped(struct conn *c, ssize_t n)
 	return false;
 }
 
+/* An exchange waits for what it says. */
+static bool
+conn_is_awaited(const struct conn *c)
+{
+	return c->exchange != NULL || (lane_is(c) && lane_waits(c));
+}
+
 /* One read and what follows from it; false: stop for now. */
 static bool
 conn_read_once(struct conn *c, size_t *budget)
@@ -674,7 +690,7 @@ conn_read_once(struct conn *c, size_t *budget)
 	if (c->state == CONN_LINGERING)
 		return true;
 	conn_feed(c, in);
-	if (!c->readable && c->exchange != NULL && (c->hold & HOLD_TURN) == 0 &&
+	if (!c->readable && conn_is_awaited(c) && (c->hold & HOLD_TURN) == 0 &&
 	    c->state == CONN_OPEN && c->tunnel == NULL)
 		conn_look_later(c);
 	return true;
@@ -1052,6 +1068,8 @@ conn_set_congested(struct conn *c, bool congested)
 		return;
 	if (c->exchange != NULL)
 		exchange_congestion(c->exchange, c, congested);
+	else if (lane_is(c))
+		lane_congestion(c, congested);
 	else if (congested)
 		conn_set_hold(c, HOLD_OUTPUT);
 	else
@@ -1099,7 +1117,7 @@ conn_flush(struct conn *c)
 static bool
 conn_hears_out(struct conn *c)
 {
-	if (c->side != SIDE_PEER || c->exchange == NULL || c->tunnel != NULL || c->ended ||
+	if (c->side != SIDE_PEER || !conn_is_awaited(c) || c->tunnel != NULL || c->ended ||
 	    (c->broken != EPIPE && c->broken != ECONNRESET))
 		return false;
 	conn_drop_output(c);

@@ -24,7 +24,7 @@ struct tunnel;
 
 enum side { SIDE_CLIENT, SIDE_PEER };
 enum {
-	CONN_STATE = 64,                /* bytes that a protocol may keep */
+	CONN_STATE = 88,                /* bytes that a protocol may keep */
 	CONN_BUDGET = 256 * 1024,       /* bytes read in one turn */
 	CONN_PIECES_READ = 32,          /* messages, or pieces of one, taken in one turn */
 	CONN_SMALL = 4096,

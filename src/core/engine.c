@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "core/engine.h"
 #include "core/exchange.h"
+#include "core/lane.h"
 #include "core/shortage.h"
 #include "core/tunnel.h"
 
@@ -405,6 +406,10 @@ engine_is_idle(const struct engine *e)
 static void
 engine_close_conns(struct engine *e)
 {
+	/* Clients first: no question is asked anew of another peer. What closes with them stays linked. */
+	for (struct conn *c = e->conns; c != NULL; c = c->all_next)
+		if (c->side == SIDE_CLIENT && c->state != CONN_CLOSED && lane_is(c))
+			lane_broken(c, REASON_SHUTDOWN);
 	while (e->conns != NULL) {
 		struct conn *c = e->conns;
 

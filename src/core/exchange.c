@@ -54,6 +54,18 @@ exchange_begin(struct conn *client)
 	return ex;
 }
 
+static void
+exchange_settle_unit(struct exchange *ex)
+{
+	struct unit *u = ex->unit;
+	struct slice wire = u->wire;
+
+	unit_move(u, wire, arena_slice(&ex->arena, wire).at);
+	/* Escaped on the wire: what stands in it lies elsewhere. */
+	if (u->inner.n != 0 && (u->inner.at < u->wire.at || u->inner.at >= u->wire.at + u->wire.n))
+		u->inner = arena_slice(&ex->arena, u->inner);
+}
+
 /* What is wanted of the heads after this pass moves out of the scratch. */
 static void
 exchange_settle(struct exchange *ex)
@@ -64,6 +76,8 @@ exchange_settle(struct exchange *ex)
 		return;
 	ex->settled = true;
 	ex->engine->pins--;
+	if (ex->unit != NULL)
+		exchange_settle_unit(ex);
 	if (m->base != NULL)
 		message_move(m, arena_slice(&ex->arena, slice_make(m->base, m->size)).at);
 }
@@ -130,6 +144,10 @@ exchange_leave_client(struct exchange *ex)
 	if (c == NULL)
 		return;
 	ex->client = NULL;
+	if (lane_is(c)) {
+		lane_left(c, ex);
+		return;
+	}
 	c->exchange = NULL;
 	if (c->state == CONN_CLOSED)
 		return;
@@ -154,7 +172,7 @@ exchange_finish(struct exchange *ex)
 
 	exchange_end_steps(ex);
 	exchange_drop_peer(ex, false);
-	if (ex->client != NULL && !ex->tunnelled)
+	if (ex->client != NULL && !ex->tunnelled && !lane_is(ex->client))
 		ex->sent = exchange_sent(ex, ex->client->sent + conn_waiting(ex->client));
 	if (ex->reason != REASON_NONE)
 		engine_count(&e->shared->reasons[ex->reason], 1);
@@ -349,7 +367,7 @@ exchange_expect_body(struct exchange *ex)
 {
 	struct conn *c = ex->client;
 
-	if (c == NULL || ex->talk)
+	if (c == NULL || ex->talk || lane_is(c))
 		return;
 	if (ex->question_done || c->hold != 0 || ex->ending) {
 		if (unlikely(ex->pace.since != 0))
@@ -386,7 +404,7 @@ exchange_expect_answer(struct exchange *ex)
 {
 	struct conn *p = ex->peer;
 
-	if (p == NULL || ex->talk)
+	if (p == NULL || ex->talk || lane_is(p))
 		return;
 	if (p->hold != 0 || !exchange_is_asked(ex))
 		conn_expect_nothing(p);
@@ -404,6 +422,33 @@ exchange_question(struct exchange *ex, bool last)
 		exchange_start(ex, &ex->route->steps);
 	if (ex->settings != NULL)
 		exchange_expect_body(ex);
+	exchange_leave(ex);
+}
+
+/* As if it had never come; nothing of it is logged. */
+static void
+exchange_take_back(struct exchange *ex)
+{
+	exchange_end_steps(ex);
+	lane_forget(ex);
+	ex->client = NULL;
+	exchange_give(ex);
+}
+
+void
+exchange_message(struct exchange *ex, const struct unit *u)
+{
+	exchange_enter(ex);
+	ex->question_done = true;
+	ex->received = u->wire.n;
+	ex->unit = arena_alloc(&ex->arena, sizeof(*u));
+	*ex->unit = *u;
+	if (exchange_choose(ex))
+		exchange_start(ex, &ex->route->steps);
+	if (unlikely(ex->again) && !ex->ending) {
+		exchange_take_back(ex);
+		return;
+	}
 	exchange_leave(ex);
 }
 
@@ -438,7 +483,7 @@ exchange_send(struct exchange *ex, const struct part *part)
 void
 exchange_hold_question(struct exchange *ex)
 {
-	if (ex->client == NULL)
+	if (ex->client == NULL || lane_is(ex->client))
 		return;
 	conn_set_hold(ex->client, HOLD_STEP);
 	exchange_expect_body(ex);
@@ -447,7 +492,7 @@ exchange_hold_question(struct exchange *ex)
 void
 exchange_release_question(struct exchange *ex)
 {
-	if (ex->client == NULL)
+	if (ex->client == NULL || lane_is(ex->client))
 		return;
 	conn_clear_hold(ex->client, HOLD_STEP);
 	exchange_expect_body(ex);
@@ -486,8 +531,17 @@ exchange_forget_head(struct message *m)
 static void
 exchange_answered(struct exchange *ex)
 {
+	if (unlikely(ex->parked))
+		return;
 	ex->answer_state = ANSWER_DONE;
 	exchange_end(ex);
+}
+
+void
+exchange_unpark(struct exchange *ex)
+{
+	ex->parked = false;
+	exchange_answered(ex);
 }
 
 void
@@ -611,6 +665,40 @@ exchange_return(struct exchange *ex, uint16_t status, struct slice type, struct 
 }
 
 void
+exchange_return_message(struct exchange *ex, struct slice body, const struct unit_set *sets,
+    size_t set_count)
+{
+	struct draft d = { .body = body, .sets = sets, .set_count = set_count };
+
+	if (ex->client == NULL || ex->answer_state != ANSWER_NONE)
+		return;
+	exchange_enter(ex);
+	if (lane_write(ex, &d, &ex->wire))
+		exchange_return_head(ex, true);
+	else
+		exchange_abort(ex, REASON_INTERNAL);
+	exchange_leave(ex);
+}
+
+void
+exchange_return_nothing(struct exchange *ex)
+{
+	if (ex->ending)
+		return;
+	ex->answer_state = ANSWER_DONE;
+	exchange_end(ex);
+}
+
+void
+exchange_is_said(struct exchange *ex)
+{
+	if (ex->client != NULL && (ex->client->protocol->traits & PROTOCOL_HTTP) != 0)
+		exchange_return(ex, 202, SLICE_EMPTY, SLICE_EMPTY);
+	else
+		exchange_return_nothing(ex);
+}
+
+void
 exchange_interim(struct exchange *ex)
 {
 	struct part part = { .kind = PART_HEAD, .interim = true };
@@ -678,6 +766,32 @@ exchange_answer_data(struct exchange *ex, struct slice data, bool last)
 	exchange_return_data(ex, data, last);
 	if (last)
 		exchange_drop_peer(ex, true);
+	exchange_leave(ex);
+}
+
+/* An answer of HTTP that carries the message. */
+static void
+exchange_return_body(struct exchange *ex, const struct codec *k, struct slice body)
+{
+	message_init(&ex->answer);
+	if (ex->keeps != 0)
+		exchange_tell_answer(ex);
+	exchange_return(ex, 200, slice_of(k->type), body);
+}
+
+void
+exchange_answer_message(struct exchange *ex, const struct codec *k, const struct unit *u)
+{
+	exchange_enter(ex);
+	ex->head_us = clock_us();
+	if (ex->client == NULL || ex->ending)
+		;
+	else if (ex->client->protocol->codec == NULL)
+		exchange_return_body(ex, k, unit_body(u));
+	else if (lane_translate(ex, k, u, &ex->wire))
+		exchange_return_head(ex, true);
+	else
+		exchange_abort(ex, REASON_PEER_BAD_MESSAGE);
 	exchange_leave(ex);
 }
 
@@ -757,7 +871,7 @@ exchange_abort(struct exchange *ex, enum reason reason)
 	exchange_drop_peer(ex, false);
 	if (ex->client == NULL) {
 		exchange_end(ex);
-	} else if (ex->answer_state != ANSWER_NONE) {
+	} else if (ex->answer_state != ANSWER_NONE && !lane_is(ex->client)) {
 		exchange_cut(ex);
 	} else if (!exchange_run_error_steps(ex, reason_texts[reason].status)) {
 		ex->error_run = true;
@@ -777,10 +891,12 @@ exchange_client_failed(struct exchange *ex, enum reason reason)
 
 	ex->reason = (uint8_t)reason;
 	if (c != NULL) {
-		ex->sent = exchange_sent(ex, c->sent);
+		if (!lane_is(c))
+			ex->sent = exchange_sent(ex, c->sent);
 		/* However the connection ends then. */
 		if (exchange_would_look_whole(ex))
 			socket_reset_on_close(c->wire.fd);
+		lane_forget(ex);
 		c->exchange = NULL;
 		ex->client = NULL;
 	}
@@ -802,7 +918,7 @@ exchange_peer_opened(struct exchange *ex)
 bool
 exchange_is_untouched(const struct exchange *ex)
 {
-	return ex->peer != NULL && ex->peer->sent == ex->peer_sent;
+	return ex->peer != NULL && ex->peer->sent <= ex->peer_sent;
 }
 
 void
@@ -829,6 +945,10 @@ exchange_drop_peer(struct exchange *ex, bool clean)
 
 	if (p == NULL || ex->tunnelled)
 		return;
+	if (lane_is(p)) {
+		lane_leave(p, ex);
+		return;
+	}
 	ex->peer = NULL;
 	p->exchange = NULL;
 	p->hold = 0;
@@ -861,6 +981,9 @@ exchange_congestion(struct exchange *ex, struct conn *c, bool congested)
 	/* Answered here (echo): the client's own question waits. */
 	if (other == NULL)
 		other = c;
+	/* Others have their answers from it, too. */
+	if (lane_is(other) && other->side == SIDE_PEER)
+		return;
 	if (congested)
 		conn_set_hold(other, HOLD_OUTPUT);
 	else

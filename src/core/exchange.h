@@ -10,6 +10,7 @@
 #include "core/conn.h"
 #include "core/engine.h"
 #include "core/handler.h"
+#include "core/lane.h"
 #include "core/listener.h"
 
 enum { EXCHANGE_FIRST = 1152 };          /* bytes of its arena that are part of it */
@@ -63,6 +64,20 @@ struct exchange {
 	struct message question, answer;
 	/* the question, where each message is a turn: of the arena; else NULL */
 	struct unit *unit;
+	/* in its client's lane, and in its peer's: asked and not answered */
+	struct exchange *client_next, **client_back;
+	struct exchange *peer_next, **peer_back;
+	uint64_t place;                 /* in its peer's lane; 0: none yet */
+	uint64_t due;                   /* clock_ms() when its answer is late */
+	/* its answer in the client's protocol; parked: it waits for earlier ones, in the arena */
+	struct slice wire;
+	bool parked;
+	bool again;                     /* its question is read again later */
+	bool one_of_many;               /* its peer's connection broke, and another told of it */
+	struct gathered {               /* a body that becomes one message */
+		char *at;
+		uint32_t n, size;
+	} gathered;
 	/* the client: of its connection, which outlives this by a pass, or what real_ip found */
 	const struct addr *src;
 	const struct addr *connection_src;      /* of its connection, where src is another; or NULL */
@@ -119,10 +134,18 @@ void exchange_cancel(struct exchange *ex);
  * The head is in ex->question: chooses server and route, runs the steps. `last`: no body follows.
  */
 void exchange_question(struct exchange *ex, bool last);
+/* The same for a message that is all of it: its wire bytes and what stands in it. */
+void exchange_message(struct exchange *ex, const struct unit *u);
 /* Bytes of the question's body (a talk: what the client says). */
 void exchange_question_data(struct exchange *ex, struct slice data, bool last);
 /* From the peer: the head is in ex->answer. */
 void exchange_answer(struct exchange *ex, bool last);
+/* From the peer: a message that is all of the answer; its codec. */
+void exchange_answer_message(struct exchange *ex, const struct codec *k, const struct unit *u);
+/* It had to wait for its place (exchange.parked) and was written. */
+void exchange_unpark(struct exchange *ex);
+/* The question is the peer's, and no answer comes to it. */
+void exchange_is_said(struct exchange *ex);
 /* In front of it: ex->answer is an interim one (103). No step sees it. */
 void exchange_interim(struct exchange *ex);
 void exchange_answer_data(struct exchange *ex, struct slice data, bool last);

@@ -36,7 +36,9 @@ enum reason {
 	REASON_PEER_RESET,              /* 502 */
 	REASON_PEER_BAD_MESSAGE,        /* a malformed answer: 502 */
 	REASON_PEER_TIMEOUT,            /* no head in time, or silent in the body: 504 */
-	REASON_PEER_WRITE_TIMEOUT,      /* the peer does not read: 504 */
+	REASON_PEER_WRITE_TIMEOUT,
+	REASON_PEER_STATUS,
+	REASON_UNASKED,      /* the peer does not read: 504 */
 	REASON_IDLE_TIMEOUT,            /* a silent tunnel */
 	REASON_LIMIT,                   /* out of descriptors or connections: 503 */
 	REASON_MEMORY,                  /* out of memory, or of what may be used of it: 503 */

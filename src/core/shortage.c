@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "core/exchange.h"
+#include "core/lane.h"
 
 enum {
 	TIGHT = 80, TIGHT_OVER = 75,     /* percent of the budget */
@@ -80,6 +81,8 @@ weight_of(const struct conn *c)
 	const struct exchange *ex = c->exchange;
 	size_t of_exchange = ex != NULL ? ex->arena.total + ex->keeps : 0;
 
+	if (lane_is(c))
+		of_exchange = lane_weight(c);
 	return c->backlog_n + c->in_size + of_exchange;
 }
 

@@ -56,6 +56,9 @@ struct peer_run {
 	size_t idle_count;
 	int64_t pool_idle;              /* of the snapshot adopted last; 0: it is not there */
 	uint64_t pool_timeout;          /* ms */
+	/* connections that carry the messages of many clients (lane_peer.c) */
+	struct asked *lanes;
+	uint32_t lane_count;
 };
 
 /* What a worker keeps for a peer of one upstream. */

@@ -58,8 +58,14 @@ proxy_is_idempotent(const struct exchange *ex)
 	case METHOD_TRACE:
 		return true;
 	default:
-		return false;
+		break;
 	}
+	if (ex->unit == NULL || ex->client == NULL)
+		return false;
+
+	const struct codec *k = ex->client->protocol->codec;
+
+	return k->idempotent != NULL && k->idempotent(k, (struct exchange *)(uintptr_t)ex);
 }
 
 /* Asking once more would do no harm, or nobody would notice. */
@@ -162,7 +168,11 @@ proxy_asks_for_body(const struct exchange *ex)
 static void
 proxy_expect_answer(struct exchange *ex, const struct proxy_state *st)
 {
-	if (exchange_is_asked(ex) && ex->answer_state == ANSWER_NONE)
+	if (!exchange_is_asked(ex) || ex->answer_state != ANSWER_NONE || ex->peer == NULL)
+		return;
+	if (lane_is(ex->peer))
+		lane_expect(ex, st->upstream->header_timeout);
+	else
 		conn_expect(ex->peer, st->upstream->header_timeout, REASON_PEER_TIMEOUT);
 }
 
@@ -210,6 +220,54 @@ proxy_has_room(struct exchange *ex, const struct step *step)
 		proxy_feed(ex, st);
 }
 
+/* The body of a message becomes that of a POST; what steps have said of its target stays. */
+static void
+proxy_become_post(struct exchange *ex, const struct proxy_state *st)
+{
+	struct message *m = &ex->question;
+	const struct codec *k = ex->client->protocol->codec;
+
+	if (m->base != NULL)
+		return;
+	m->base = "POST";
+	m->size = 4;
+	m->method_text = (struct piece){ 0, 4 };
+	m->method = METHOD_POST;
+	m->minor = 1;
+	m->body = BODY_LENGTH;
+	m->length = ex->unit->body_n;
+	if (m->forward.n == 0)
+		m->forward = SLICE("/");
+	if ((m->known >> KNOWN_HOST & 1) == 0)
+		message_add_known(m, &ex->arena, KNOWN_HOST,
+		    addr_is_unix(&st->peer->addr) ? SLICE("localhost") : st->peer->text);
+	if ((m->known >> KNOWN_CONTENT_TYPE & 1) == 0)
+		message_add_known(m, &ex->arena, KNOWN_CONTENT_TYPE, slice_of(k->type));
+}
+
+/* The question is a message, which is there as a whole. */
+static void
+proxy_send_message(struct exchange *ex, struct proxy_state *st)
+{
+	struct slice body = unit_body(ex->unit);
+
+	if (lane_is(ex->peer)) {
+		exchange_send(ex, &(struct part){ .kind = PART_HEAD, .last = true });
+	} else {
+		proxy_become_post(ex, st);
+		exchange_send(ex, &(struct part){ .kind = PART_HEAD, .last = body.n == 0 });
+		if (body.n != 0)
+			exchange_send(ex,
+			    &(struct part){ .kind = PART_DATA, .last = true, .data = body });
+	}
+	if (ex->ending || ex->peer == NULL)
+		return;
+	if (!lane_is_one_way(ex))
+		proxy_expect_answer(ex, st);
+	else if (ex->peer->state == CONN_OPEN && lane_is(ex->peer))
+		exchange_is_said(ex);
+}
+
 static void
 proxy_opened(struct exchange *ex, const struct step *step)
 {
@@ -224,17 +282,26 @@ proxy_opened(struct exchange *ex, const struct step *step)
 		exchange_tunnel(ex);
 		return;
 	}
+	if (ex->unit != NULL) {
+		proxy_send_message(ex, st);
+		return;
+	}
 	exchange_send(ex, &(struct part){ .kind = PART_HEAD, .last = !proxy_asks_for_body(ex) });
 	st->fed = 0;
 	proxy_feed(ex, st);
+}
+
+static const struct protocol_ops *
+proxy_protocol(const struct exchange *ex, const struct upstream *u)
+{
+	return u->protocol != NULL ? u->protocol : ex->client->protocol;
 }
 
 static struct conn *
 proxy_connect(struct exchange *ex, struct proxy_state *st)
 {
 	const struct upstream *u = st->upstream;
-	const struct protocol_ops *protocol =
-	    u->protocol != NULL ? u->protocol : ex->client->protocol;
+	const struct protocol_ops *protocol = proxy_protocol(ex, u);
 	char header[PROXY_HEADER_WRITTEN];
 	struct builder b = builder_on(header, sizeof(header));
 
@@ -273,12 +340,24 @@ proxy_note_failure(struct exchange *ex, struct proxy_state *st, enum reason reas
 {
 	st->reason = (uint8_t)reason;
 	st->tried.bits[st->peer->index / 64] |= UINT64_C(1) << st->peer->index % 64;
-	/* What we are out of is no fault of the peer. */
-	if (reason == REASON_LIMIT || reason == REASON_MEMORY)
+	/* What we are out of is no fault of the peer; and one connection fails once. */
+	if (reason == REASON_LIMIT || reason == REASON_MEMORY || ex->one_of_many) {
+		ex->one_of_many = false;
 		return;
+	}
 	upstream_failed(ex->engine, ex->snapshot, st->upstream, st->peer);
 	log_line(LOG_WARN, "upstream " SLICE_FORMAT ", peer " SLICE_FORMAT ": %s",
 	    SLICE_ARG(st->upstream->name), SLICE_ARG(st->peer->text), reason_texts[reason].text);
+}
+
+/* A connection that carries messages; they are sent even before it is there. */
+static bool
+proxy_reach_lane(struct exchange *ex, struct proxy_state *st, const struct protocol_ops *protocol)
+{
+	if (!lane_reach(ex, protocol, st->upstream, st->peer))
+		return false;
+	exchange_peer_opened(ex);
+	return true;
 }
 
 /* A pooled or a new connection to st->peer; false: it could not even be begun. */
@@ -287,14 +366,18 @@ proxy_reach(struct exchange *ex, const struct step *step)
 {
 	struct proxy_state *st = exchange_state(ex, step);
 	const struct upstream *u = st->upstream;
-	bool pools =
-	    u->proxy_line == PROXY_LINE_OFF && !st->fresh && !ex->talk && !ex->question.upgrade;
+	const struct protocol_ops *protocol = proxy_protocol(ex, u);
+	bool lane = protocol->codec != NULL && !ex->talk;
+	bool pools = u->proxy_line == PROXY_LINE_OFF && !st->fresh && !ex->talk && !lane &&
+	    !ex->question.upgrade;
 	struct conn *p = pools ? upstream_take(ex->engine, ex->snapshot, u, st->peer) : NULL;
 
 	ex->attempts++;
 	ex->peer_text = st->peer->text;
 	st->open = false;
 	st->pooled = p != NULL;
+	if (lane)
+		return proxy_reach_lane(ex, st, protocol);
 	if (p == NULL)
 		p = proxy_connect(ex, st);
 	if (p == NULL)
@@ -346,6 +429,15 @@ proxy_choose_upstream(struct exchange *ex, const struct proxy_settings *s)
 	return result != NULL ? s->of_result[result->index] : NULL;
 }
 
+/* Message by message, where it is known which answer is whose, or none is needed. */
+static bool
+proxy_goes_by_connection(const struct exchange *ex, const struct proxy_settings *s)
+{
+	const struct codec *k = ex->client->protocol->codec;
+
+	return k->pairing == CODEC_NONE && !k->independent;
+}
+
 static enum verdict
 proxy_question(struct exchange *ex, const struct step *step)
 {
@@ -360,6 +452,9 @@ proxy_question(struct exchange *ex, const struct step *step)
 	}
 	st->retries = (uint16_t)st->upstream->retries;
 	ex->upstream_name = st->upstream->name;
+	/* What comes behind it is its peer's, too: once what was asked before is answered. */
+	if (ex->unit != NULL && proxy_goes_by_connection(ex, step->settings) && !lane_pin(ex))
+		return STEP_TAKE;
 	st->keep_max = PROXY_KEEP_MAX;
 	if (unlikely(ex->settings->question_buffer != 0) && !ex->talk && !exchange_is_asked(ex)) {
 		st->gather = (uint32_t)ex->settings->question_buffer;
@@ -421,7 +516,7 @@ proxy_may_ask_again(const struct exchange *ex, const struct proxy_state *st, enu
 {
 	if (ex->answer_state != ANSWER_NONE || ex->client == NULL)
 		return false;
-	if (!st->open)
+	if (!st->open || (ex->untouched && ex->unit != NULL))
 		return true;
 	if (reason != REASON_PEER_CLOSED && reason != REASON_PEER_RESET)
 		return false;

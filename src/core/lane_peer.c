@@ -1,0 +1,634 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The peer's side of a lane: who asked what on a connection, and which answer is whose. A question has
+ * a slot from when it is sent to when its answer has come, even if nobody waits for it any more: so no
+ * answer is ever taken for another's.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "core/engine.h"
+#include "core/exchange.h"
+#include "core/lane.h"
+#include "core/proxy_header.h"
+
+enum {
+	ASKED_FIRST = 16,               /* slots */
+	ASKED_MOST = 32 * 1024,         /* unanswered on one connection */
+	ASKED_FULL = 32,                /* on each shared one, before another is opened */
+	ASKED_CONNECTIONS = 4,          /* shared ones to a peer */
+	ASKED_WAITING = 1024 * 1024,    /* bytes that it does not take: it is asked no more */
+};
+
+struct slot {
+	uint64_t place;                 /* whose; 0: free */
+	struct exchange *exchange;      /* NULL: given up, its answer is swallowed */
+};
+
+/* What is asked on one connection. */
+struct asked {
+	struct conn *conn;
+	struct conn *owner;             /* the client whose own it is; NULL: shared, or used once */
+	struct exchange *first, **end;  /* the living, in the order they were sent to us */
+	struct slot *slots;             /* by place modulo size */
+	uint32_t size;                  /* a power of two */
+	uint32_t open;                  /* slots in use */
+	uint32_t given_up;              /* of them */
+	uint64_t next;                  /* the place that is given next; from 1 */
+	uint64_t oldest;                /* in order: the place whose answer comes next */
+	bool shared, once;
+	bool leaving;                   /* nothing more is asked on it */
+	const struct peer *peer;        /* of an own one: to compare, never looked into */
+	struct peer_run *run;
+	struct asked *list_next, **list_back;   /* of the run's shared ones, or the owner's */
+};
+
+static const struct codec *
+codec_of(const struct conn *c)
+{
+	return c->protocol->codec;
+}
+
+static struct asked *
+asked_of(const struct conn *c)
+{
+	return ((const struct lane *)(const void *)c->state_of_protocol)->asked;
+}
+
+/* ------------------------------------------------------------------ slots */
+
+static struct slot *
+slot_at(struct asked *a, uint64_t place)
+{
+	return &a->slots[place & (a->size - 1)];
+}
+
+/* Places that differ by less than the size never meet. */
+static bool
+grow(struct asked *a)
+{
+	uint32_t size = a->size != 0 ? a->size * 2 : ASKED_FIRST;
+	struct slot *grown = memory_try(size * sizeof(*grown));
+
+	if (grown == NULL)
+		return false;
+	memset(grown, 0, size * sizeof(*grown));
+	for (uint32_t i = 0; i < a->size; i++)
+		if (a->slots[i].place != 0)
+			grown[a->slots[i].place & (size - 1)] = a->slots[i];
+	free(a->slots);
+	a->slots = grown;
+	a->size = size;
+	return true;
+}
+
+static uint64_t
+most_open(const struct conn *c)
+{
+	const struct codec *k = codec_of(c);
+	uint64_t most = k->pairing == CODEC_BY_ID ? k->id_most(k) : ASKED_MOST;
+
+	/* Half of the ids, so that one is free near where the next is looked for. */
+	return k->pairing == CODEC_BY_ID && most < ASKED_MOST ? (most + 1) / 2 : MIN_OF(most, (uint64_t)ASKED_MOST);
+}
+
+static uint64_t
+following(const struct asked *a, uint64_t place)
+{
+	const struct codec *k = codec_of(a->conn);
+
+	return k->pairing == CODEC_BY_ID && place >= k->id_most(k) ? 1 : place + 1;
+}
+
+/* A place for the exchange; 0: there is no memory, or none is free. */
+static uint64_t
+take_place(struct asked *a, struct exchange *ex)
+{
+	uint64_t place = a->next;
+
+	if (a->open + 1 > a->size / 2 && a->size <= most_open(a->conn) && !grow(a))
+		return 0;
+	if (a->open >= a->size || a->open >= most_open(a->conn))
+		return 0;
+	while (slot_at(a, place)->place != 0)
+		place = following(a, place);
+	*slot_at(a, place) = (struct slot){ place, ex };
+	a->next = following(a, place);
+	a->open++;
+	return place;
+}
+
+/* Its answer came, or will never. */
+static void
+give_place(struct asked *a, struct slot *s)
+{
+	if (s->exchange == NULL)
+		a->given_up--;
+	*s = (struct slot){ 0 };
+	a->open--;
+}
+
+/* ------------------------------------------------------------------ the living */
+
+static void
+join(struct asked *a, struct exchange *ex)
+{
+	ex->peer = a->conn;
+	ex->place = 0;
+	ex->due = 0;
+	ex->peer_next = NULL;
+	ex->peer_back = a->end;
+	*a->end = ex;
+	a->end = &ex->peer_next;
+}
+
+static void
+unlink_from(struct asked *a, struct exchange *ex)
+{
+	*ex->peer_back = ex->peer_next;
+	if (ex->peer_next != NULL)
+		ex->peer_next->peer_back = ex->peer_back;
+	else
+		a->end = ex->peer_back;
+	ex->peer_back = NULL;
+	ex->peer_next = NULL;
+}
+
+static void
+become_idle(struct asked *a)
+{
+	struct conn *c = a->conn;
+
+	if (c->state != CONN_OPEN)
+		return;
+	if (a->leaving && a->owner != NULL)
+		lane_retire(a->owner);
+	if (a->leaving || ((a->once || c->engine->draining) && a->owner == NULL))
+		conn_close(c);
+	else if (a->shared)
+		conn_expect(c, a->run != NULL ? a->run->pool_timeout : 0, REASON_IDLE_TIMEOUT);
+	else
+		conn_expect_nothing(c);
+}
+
+void
+lane_leave(struct conn *c, struct exchange *ex)
+{
+	struct asked *a = asked_of(c);
+
+	ex->peer = NULL;
+	if (a == NULL || ex->peer_back == NULL)
+		return;
+	unlink_from(a, ex);
+	if (ex->place != 0) {
+		slot_at(a, ex->place)->exchange = NULL;
+		a->given_up++;
+		ex->place = 0;
+	}
+	if (a->first == NULL && (a->open == 0 || a->once))
+		become_idle(a);
+}
+
+bool
+lane_waits(const struct conn *c)
+{
+	const struct asked *a = c->side == SIDE_PEER ? asked_of(c) : NULL;
+
+	return a != NULL && a->first != NULL;
+}
+
+/* ------------------------------------------------------------------ connections */
+
+static void
+list_in(struct asked *a, struct asked **list)
+{
+	a->list_next = *list;
+	a->list_back = list;
+	if (*list != NULL)
+		(*list)->list_back = &a->list_next;
+	*list = a;
+}
+
+static void
+list_out(struct asked *a)
+{
+	if (a->list_back == NULL)
+		return;
+	*a->list_back = a->list_next;
+	if (a->list_next != NULL)
+		a->list_next->list_back = a->list_back;
+	a->list_back = NULL;
+	if (a->shared)
+		a->run->lane_count--;
+}
+
+void
+lane_peer_closed(struct conn *c)
+{
+	struct lane *l = conn_state(c);
+	struct asked *a = l->asked;
+
+	if (a == NULL)
+		return;
+	if (a->first != NULL)
+		lane_peer_broken(c, REASON_PEER_RESET);
+	l->asked = NULL;
+	list_out(a);
+	if (a->owner != NULL)
+		conn_clear_hold(a->owner, HOLD_STEP);
+	/* Whoever fails the exchanges of it is still looking at it. */
+	scratch_free_later(&c->engine->loop.scratch, a->slots);
+	scratch_free_later(&c->engine->loop.scratch, a);
+}
+
+void
+lane_close_own(struct lane *l)
+{
+	while (l->asked != NULL) {
+		struct asked *a = l->asked;
+
+		list_out(a);
+		a->owner = NULL;
+		conn_close(a->conn);
+	}
+}
+
+static size_t
+write_proxy_line(
+    const struct upstream *u, struct exchange *ex, char header[PROXY_HEADER_WRITTEN])
+{
+	struct builder b = builder_on(header, PROXY_HEADER_WRITTEN);
+
+	if (u->proxy_line == PROXY_LINE_V1)
+		proxy_header_write_v1(&b, ex->src, conn_local(ex->client));
+	else if (u->proxy_line == PROXY_LINE_V2)
+		proxy_header_write_v2(&b, ex->src, conn_local(ex->client));
+	return builder_slice(&b).n;
+}
+
+static struct asked *
+open_one(struct exchange *ex, const struct protocol_ops *protocol, const struct upstream *u,
+    const struct peer *p)
+{
+	char header[PROXY_HEADER_WRITTEN];
+	size_t n = write_proxy_line(u, ex, header);
+	struct conn *c = conn_open_peer(ex->engine, &p->addr, protocol, NULL, u->connect_timeout,
+	    slice_make(header, n));
+
+	if (c == NULL)
+		return NULL;
+
+	struct asked *a = memory_zalloc(sizeof(*a));
+	struct lane *l = conn_state(c);
+
+	a->conn = c;
+	a->end = &a->first;
+	a->next = a->oldest = 1;
+	a->peer = p;
+	l->asked = a;
+	c->write_timeout = (uint32_t)u->write_timeout;
+	return a;
+}
+
+static bool
+may_be_asked(const struct asked *a, const struct protocol_ops *protocol)
+{
+	const struct conn *c = a->conn;
+
+	return !a->leaving && c->protocol == protocol && !c->ended && c->broken == 0 &&
+	       (c->state == CONN_OPEN || c->state == CONN_CONNECTING) && a->open < most_open(c) &&
+	       conn_waiting(c) < ASKED_WAITING;
+}
+
+/* The one that owes least. Another is opened where all owe much. */
+static struct asked *
+reach_shared(struct exchange *ex, const struct protocol_ops *protocol, const struct upstream *u,
+    const struct peer *p)
+{
+	struct peer_run *run = ex->snapshot->upstream_runs[u->index].peers[p->index];
+	struct asked *best = NULL;
+
+	for (struct asked *a = run->lanes; a != NULL; a = a->list_next)
+		if (may_be_asked(a, protocol) && (best == NULL || a->open < best->open))
+			best = a;
+	if (best != NULL && (best->open < ASKED_FULL || run->lane_count >= ASKED_CONNECTIONS))
+		return best;
+	if (best == NULL && run->lane_count >= ASKED_CONNECTIONS * 2) {
+		errno = EMFILE;
+		return NULL;
+	}
+
+	struct asked *fresh = open_one(ex, protocol, u, p);
+
+	if (fresh == NULL)
+		return best;
+	fresh->shared = true;
+	fresh->run = run;
+	run->lane_count++;
+	list_in(fresh, &run->lanes);
+	return fresh;
+}
+
+static struct asked *
+reach_own(struct exchange *ex, const struct protocol_ops *protocol, const struct upstream *u,
+    const struct peer *p)
+{
+	struct lane *l = conn_state(ex->client);
+
+	for (struct asked *a = l->asked; a != NULL; a = a->list_next)
+		if (a->peer == p && may_be_asked(a, protocol))
+			return a;
+
+	struct asked *a = open_one(ex, protocol, u, p);
+
+	if (a != NULL) {
+		a->owner = ex->client;
+		list_in(a, &l->asked);
+	}
+	return a;
+}
+
+/* A client without a lane of its own (HTTP) has a connection for each of its questions. */
+static struct asked *
+reach_once(struct exchange *ex, const struct protocol_ops *protocol, const struct upstream *u,
+    const struct peer *p)
+{
+	struct asked *a = open_one(ex, protocol, u, p);
+
+	if (a != NULL)
+		a->once = true;
+	return a;
+}
+
+bool
+lane_reach(struct exchange *ex, const struct protocol_ops *protocol, const struct upstream *u,
+    const struct peer *p)
+{
+	struct asked *a;
+
+	if (protocol->codec->independent && u->proxy_line == PROXY_LINE_OFF)
+		a = reach_shared(ex, protocol, u, p);
+	else if (lane_is(ex->client))
+		a = reach_own(ex, protocol, u, p);
+	else
+		a = reach_once(ex, protocol, u, p);
+	if (a == NULL)
+		return false;
+	join(a, ex);
+	ex->peer_sent = UINT64_MAX;
+	return true;
+}
+
+void
+lane_expect(struct exchange *ex, uint64_t ms)
+{
+	struct conn *c = ex->peer;
+
+	ex->due = clock_ms() + ms;
+	if (c->state == CONN_OPEN && (c->expect_due == 0 || c->expects != REASON_PEER_TIMEOUT))
+		conn_expect(c, ms, REASON_PEER_TIMEOUT);
+}
+
+/* ------------------------------------------------------------------ asking */
+
+bool
+lane_is_one_way(const struct exchange *ex)
+{
+	return (ex->unit != NULL && ex->unit->one_way) ||
+	       (ex->client != NULL && ex->client->protocol->codec != NULL &&
+		   codec_of(ex->client)->pairing == CODEC_NONE) ||
+	       (ex->peer != NULL && lane_is(ex->peer) && codec_of(ex->peer)->pairing == CODEC_NONE);
+}
+
+/* The client's own message, or one of its body, with `id`. NULL, or why not. */
+static const char *
+make_question(struct exchange *ex, const struct codec *k, struct slice id, struct slice *wire)
+{
+	struct scratch *scratch = &ex->engine->loop.scratch;
+	const struct unit *u = ex->unit;
+	struct draft d = { .id = id };
+
+	if (u != NULL && ex->client != NULL && codec_of(ex->client) == k) {
+		*wire = u->wire;
+		return id.n != 0 ? k->id_set(k, u, id, scratch, wire) : NULL;
+	}
+	d.body = u != NULL ? unit_body(u) : slice_make(ex->gathered.at, ex->gathered.n);
+	return k->write(k, &d, scratch, wire);
+}
+
+static void
+ask(struct exchange *ex, struct conn *c)
+{
+	struct asked *a = asked_of(c);
+	const struct codec *k = codec_of(c);
+	char room[CODEC_ID_LONGEST];
+	struct slice id = SLICE_EMPTY, wire;
+	const char *fault;
+
+	if (!lane_is_one_way(ex)) {
+		ex->place = take_place(a, ex);
+		if (ex->place == 0) {
+			exchange_abort(ex, REASON_LIMIT);
+			return;
+		}
+		if (k->pairing == CODEC_BY_ID)
+			id = k->id_make(k, ex->place, room);
+	}
+	fault = make_question(ex, k, id, &wire);
+	if (fault != NULL) {
+		log_line(LOG_WARN, "a question cannot be written as %s: %s", c->protocol->name, fault);
+		if (ex->place != 0)
+			give_place(a, slot_at(a, ex->place));
+		ex->place = 0;
+		exchange_abort(ex, REASON_INTERNAL);
+		return;
+	}
+	ex->peer_sent = c->sent + conn_waiting(c);
+	conn_write(c, wire);
+}
+
+void
+lane_ask(struct exchange *ex, struct conn *c, const struct part *part)
+{
+	if (part->kind == PART_HEAD)
+		ex->gathered.n = 0;
+	if (!lane_gather(ex, part->data, codec_of(c)->max))
+		exchange_abort(ex, REASON_BODY_TOO_LARGE);
+	else if (part->last || ex->unit != NULL)
+		ask(ex, c);
+}
+
+static void
+hold(struct conn *c, enum conn_hold why, bool held)
+{
+	if (held)
+		conn_set_hold(c, why);
+	else
+		conn_clear_hold(c, why);
+}
+
+/*
+ * A client of its own is not read from while the peer does not take what it asks. Of a shared one
+ * nobody is held: it is not chosen while it is full.
+ */
+void
+lane_peer_congestion(struct conn *c, bool congested)
+{
+	struct asked *a = asked_of(c);
+
+	if (a != NULL && a->owner != NULL)
+		hold(a->owner, HOLD_STEP, congested);
+}
+
+void
+lane_hold_own(struct lane *l, bool held)
+{
+	for (struct asked *a = l->asked; a != NULL; a = a->list_next)
+		hold(a->conn, HOLD_OUTPUT, held);
+}
+
+/* ------------------------------------------------------------------ answers */
+
+/* The slot of the question that `u` answers; NULL: nobody has asked for it. */
+static struct slot *
+find_slot(struct asked *a, const struct codec *k, const struct unit *u)
+{
+	uint64_t place = a->oldest;
+
+	if (k->pairing == CODEC_NONE || a->size == 0 || u->pushed)
+		return NULL;
+	if (k->pairing == CODEC_BY_ID && (u->id_n == 0 || !k->id_number(k, unit_id(u), &place)))
+		return NULL;
+
+	struct slot *s = slot_at(a, place);
+
+	return place != 0 && s->place == place ? s : NULL;
+}
+
+/* On a connection of its own it is the client's all the same; else nobody's. */
+static void
+unasked(struct asked *a, const struct unit *u)
+{
+	if (a->owner != NULL && a->owner->protocol->codec == codec_of(a->conn))
+		conn_write(a->owner, u->wire);
+	else
+		engine_count(&a->conn->engine->shared->reasons[REASON_UNASKED], 1);
+}
+
+void
+lane_answered(struct conn *c, const struct unit *u)
+{
+	struct asked *a = asked_of(c);
+	const struct codec *k = codec_of(c);
+	struct slot *s = find_slot(a, k, u);
+
+	if (s == NULL) {
+		unasked(a, u);
+		return;
+	}
+
+	struct exchange *ex = s->exchange;
+
+	give_place(a, s);
+	if (k->pairing == CODEC_IN_ORDER)
+		a->oldest++;
+	if (ex != NULL) {
+		unlink_from(a, ex);
+		ex->place = 0;
+		ex->peer = NULL;
+	}
+	if (a->open == 0 && a->first == NULL)
+		become_idle(a);
+	if (ex != NULL)
+		exchange_answer_message(ex, k, u);
+}
+
+/* ------------------------------------------------------------------ opened, late, broken */
+
+void
+lane_peer_opened(struct conn *c)
+{
+	struct asked *a = asked_of(c);
+	struct exchange *ex = a->first;
+
+	while (ex != NULL) {
+		struct exchange *next = ex->peer_next;
+
+		if (ex->place == 0 && ex->peer_sent != UINT64_MAX)
+			exchange_is_said(ex);
+		ex = next;
+	}
+	if (a->first == NULL && a->open == 0)
+		become_idle(a);
+	for (ex = a->first; ex != NULL; ex = ex->peer_next)
+		if (ex->due != 0) {
+			conn_expect(c, ex->due > clock_ms() ? ex->due - clock_ms() : 0, REASON_PEER_TIMEOUT);
+			return;
+		}
+}
+
+/* Those that wait too long; the others are looked at when their time comes. */
+static void
+fail_late(struct asked *a)
+{
+	uint64_t now = clock_ms(), due = 0;
+	struct exchange *ex = a->first;
+
+	while (ex != NULL) {
+		if (ex->due == 0 || ex->due > now) {
+			if (ex->due != 0)
+				due = due == 0 ? ex->due : MIN_OF(due, ex->due);
+			ex = ex->peer_next;
+			continue;
+		}
+		/* Order pairs: what is behind it waits for it as well. */
+		a->leaving |= codec_of(a->conn)->pairing == CODEC_IN_ORDER;
+		exchange_peer_failed(ex, REASON_PEER_TIMEOUT);
+		/* With it may have gone who stood behind it. */
+		ex = a->first;
+	}
+	if (due != 0 && a->conn->state == CONN_OPEN)
+		conn_expect(a->conn, due - now, REASON_PEER_TIMEOUT);
+}
+
+void
+lane_peer_late(struct conn *c, enum reason reason)
+{
+	struct asked *a = asked_of(c);
+
+	if (c->state == CONN_CONNECTING) {
+		lane_peer_broken(c, reason);
+		conn_close(c);
+	} else if (reason == REASON_IDLE_TIMEOUT) {
+		conn_close(c);
+	} else if (c->hold != 0) {
+		/* Its answer may be there: we do not read it. */
+		conn_expect(c, LOOP_TICK, REASON_PEER_TIMEOUT);
+	} else {
+		fail_late(a);
+		if (c->state == CONN_OPEN && a->leaving && a->first == NULL)
+			conn_reset(c);
+	}
+}
+
+void
+lane_peer_broken(struct conn *c, enum reason reason)
+{
+	struct asked *a = asked_of(c);
+
+	if (a == NULL)
+		return;
+	a->leaving = true;
+	/* One connection that breaks is one failure, whoever was on it. */
+	for (struct exchange *ex = a->first; ex != NULL; ex = ex->peer_next)
+		ex->one_of_many = ex != a->first;
+	for (struct exchange *ex; (ex = a->first) != NULL;) {
+		exchange_peer_failed(ex, reason);
+		if (a->first == ex)
+			lane_leave(c, ex);
+	}
+	/* What it knew of its client is lost with it, and cannot be asked anew. */
+	if (a->owner != NULL && c->sent != 0 && a->owner->state == CONN_OPEN)
+		lane_retire(a->owner);
+}
