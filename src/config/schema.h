@@ -39,6 +39,7 @@ extern const struct type
     type_bandwidth,
     /* uint64_t milliseconds: 500ms 30s 1m30s 7d; a bare number proposes 30s */
     type_duration,
+    type_rate,                          /* struct rate: 20/s 5/m 100/h, or 0 for none */
     type_percent,                       /* uint32_t, hundredths of a percent: 95% 0.5% */
     type_octal,                         /* uint32_t: 0660 */
     type_word,                          /* int: index into argument.words */
@@ -71,6 +72,12 @@ struct endpoint {
 };
 
 enum endpoint_transport { ENDPOINT_TCP, ENDPOINT_UDP, ENDPOINT_UNIX };
+
+/* So many in so long. */
+struct rate {
+	uint64_t count;                 /* 0: any */
+	uint64_t period;                /* ms */
+};
 
 struct status_range {
 	uint16_t first, last;

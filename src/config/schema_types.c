@@ -248,6 +248,31 @@ read_bandwidth(struct reading *r, const struct value *v, const struct argument *
 	return check_bounds(r, v, a, is_inside(a, total), print_bandwidth);
 }
 
+/* How many in a second, a minute, an hour. None at all needs no unit. */
+static bool
+read_rate(struct reading *r, const struct value *v, const struct argument *a, void *out)
+{
+	static const char wanted[] = "a rate (20/s, 5/m)";
+	static const struct unit periods[] = { { "/s", 1000 }, { "/m", 60000 }, { "/h", 3600000 } };
+	struct slice rest = v->raw;
+	struct rate *rate = out;
+	uint64_t n;
+
+	if (!take_number(&rest, &n) || (n == 0 && rest.n != 0))
+		return refuse(r, v, wanted, "%s", "");
+	if (rest.n == 0 && n != 0)
+		return refuse(r, v, wanted, "write \"%.*s/s\"", SLICE_ARG(v->raw));
+	*rate = (struct rate){ .count = n, .period = 1000 };
+	for (size_t i = 0; i < ARRAY_COUNT(periods); i++)
+		if (slice_is(rest, periods[i].name)) {
+			rate->period = periods[i].size;
+			rest.n = 0;
+		}
+	if (rest.n != 0)
+		return refuse(r, v, wanted, "%s", "");
+	return check_bounds(r, v, a, is_inside(a, n), print_number);
+}
+
 /* Takes `30s` off *rest; units must fall from left to right. *i is where to go on among them. */
 static bool
 take_duration(struct slice *rest, size_t *i, uint64_t *total)
@@ -713,6 +738,7 @@ const struct type type_bandwidth = { "BANDWIDTH", "a bandwidth (240/s, 8k/s, 1m/
 	sizeof(uint64_t), read_bandwidth, NULL };
 const struct type type_duration = { "DURATION", "a duration (500ms, 30s, 1m30s, 7d)",
 	sizeof(uint64_t), read_duration, NULL };
+const struct type type_rate = { "RATE", "a rate (20/s, 5/m)", sizeof(struct rate), read_rate, NULL };
 const struct type type_percent = { "PERCENT", "a percentage (95%, 0.5%)", sizeof(uint32_t),
 	read_percent, NULL };
 const struct type type_octal = { "OCTAL", "an octal mode (0660)", sizeof(uint32_t), read_octal,

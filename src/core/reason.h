@@ -24,6 +24,11 @@ enum reason {
 	REASON_HEAD_TIMEOUT,            /* 408 */
 	REASON_BODY_TIMEOUT,            /* 408 */
 	REASON_BODY_TOO_SLOW,           /* 408 */
+	REASON_FIRST_MESSAGE_TIMEOUT,   /* not one whole message came in time: 408 */
+	REASON_MESSAGE_TIMEOUT,         /* one stayed unfinished: 408 */
+	REASON_HEARTBEAT,               /* it answers no heartbeat */
+	REASON_RATE,                    /* more than its rate: 429 */
+	REASON_OVERFLOW,                /* more waits for it than may */
 	REASON_WRITE_TIMEOUT,           /* the client does not read */
 	REASON_WRITE_TOO_SLOW,          /* it reads less than it must */
 	REASON_MISDIRECTED,             /* 421: no server of this listener has that name */
@@ -36,9 +41,11 @@ enum reason {
 	REASON_PEER_RESET,              /* 502 */
 	REASON_PEER_BAD_MESSAGE,        /* a malformed answer: 502 */
 	REASON_PEER_TIMEOUT,            /* no head in time, or silent in the body: 504 */
-	REASON_PEER_WRITE_TIMEOUT,
-	REASON_PEER_STATUS,
-	REASON_UNASKED,      /* the peer does not read: 504 */
+	REASON_PEER_WRITE_TIMEOUT,      /* the peer does not read: 504 */
+	REASON_PEER_STATUS,             /* the status of a failure, where a message is wanted: 502 */
+	REASON_PEER_HEARTBEAT,          /* the peer answers no heartbeat: 504 */
+	REASON_UNASKED,                 /* a peer's message that nobody asked for: 502 */
+	REASON_TOO_MANY,                /* the peers owe as many answers as they may: 503 */
 	REASON_IDLE_TIMEOUT,            /* a silent tunnel */
 	REASON_LIMIT,                   /* out of descriptors or connections: 503 */
 	REASON_MEMORY,                  /* out of memory, or of what may be used of it: 503 */

@@ -6,6 +6,7 @@
 #include "core/settings.h"
 
 #include "core/message.h"
+#include "core/protocol.h"
 
 enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
 enum { KIB = 1024, MIB = 1024 * KIB };
@@ -29,6 +30,8 @@ static const char *const access_formats[] = { "combined", "json", NULL };
 /* In the order of their enums. */
 static const char *const forwarded_words[] = { "x_forwarded", "rfc7239", "both", "off", NULL };
 static const char *const trailer_words[] = { "drop", "pass", NULL };
+static const char *const answer_words[] = { "wait", "drop", "drop_oldest", "close", NULL };
+static const char *const rate_words[] = { "wait", "refuse", "close", NULL };
 
 static const struct argument access_arguments[] = {
 	{ .name = "PATH|off", .type = &type_raw, .offset = offsetof(struct access_setting, raw) },
@@ -73,6 +76,8 @@ static const struct type type_anything = {
 
 static const struct argument misplaced_arguments[] = {
 	{ .name = "VALUE", .type = &type_anything, .flags = ARGUMENT_OPTIONAL },
+	{ .name = "VALUE", .type = &type_anything, .flags = ARGUMENT_OPTIONAL },
+	{ .name = "VALUE", .type = &type_anything, .flags = ARGUMENT_OPTIONAL },
 	{ 0 },
 };
 
@@ -84,6 +89,35 @@ misplaced_check(struct reading *r, const struct statement *s, void *filled)
 	    SLICE_ARG(s->values[0].raw));
 	return false;
 }
+
+/* The arguments lie in the struct round the row. */
+static bool
+answer_check(struct reading *r, const struct statement *s, void *filled)
+{
+	if (s->value_count < 3 || !slice_is(s->values[1].raw, "0"))
+		return true;
+	diag_error(r->diag, s->values[1].span, "there is nothing to be over; write: answer 256k %.*s",
+	    SLICE_ARG(s->values[2].raw));
+	return false;
+}
+
+static bool
+message_rate_check(struct reading *r, const struct statement *s, void *filled)
+{
+	struct message_rate *m = filled;
+
+	m->limit = rate_limit_of(&m->rate, (uint64_t)m->burst);
+	return true;
+}
+
+static const struct argument message_rate_arguments[] = {
+	{ "RATE", &type_rate, offsetof(struct message_rate, rate), .max = RATE_MOST },
+	{ "burst", &type_integer, offsetof(struct message_rate, burst), .flags = ARGUMENT_OPTION,
+	    .max = RATE_BURST_MOST, .otherwise = "0" },
+	{ "over", &type_word, offsetof(struct message_rate, over), .flags = ARGUMENT_OPTION,
+	    .words = rate_words, .otherwise = "wait" },
+	{ 0 },
+};
 
 #define SETTING(word, wanted, place, default_value, text) \
 	{ .name = (word), .kind = DIRECTIVE_SETTING, .arguments = wanted, .offset = (place), \
@@ -105,7 +139,8 @@ misplaced_check(struct reading *r, const struct statement *s, void *filled)
 	SETTING("keepalive", DURATION(0, DAY), in(keepalive_timeout), "60s", \
 	    "How long a connection may be silent between two exchanges; 0s: it ends after one."), \
 	SETTING("idle", DURATION(SECOND, 24 * DAY), in(idle_timeout), "10m", \
-	    "How long a tunnel (TCP, WebSocket) may be silent in both directions.")
+	    "How long a tunnel (TCP, WebSocket) may be silent in both directions; a client of " \
+	    "messages between two of them, while no answer is awaited.")
 
 #define MAX_ROWS(in) \
 	SETTING("body", SIZE(0, INT64_MAX), in(body_max), "1m", \
@@ -123,18 +158,34 @@ misplaced_check(struct reading *r, const struct statement *s, void *filled)
 #define BUFFER_ROWS(in) \
 	SETTING("question", SIZE(0, 64 * MIB), in(question_buffer), "0", \
 	    "How much of a question's body is gathered before a peer is asked; 0: it is streamed."), \
-	SETTING("answer", SIZE(0, 64 * MIB), in(answer_buffer), "0", \
-	    "How much of an answer is taken from the peer ahead of a slow client; 0: it is streamed.")
+	{ .name = "answer", .kind = DIRECTIVE_SETTING, .otherwise = "0", \
+	    .arguments = (const struct argument[]){ \
+		{ .name = "SIZE", .type = &type_size, .offset = in(answer_buffer), \
+		    .max = 64 * MIB }, \
+		{ .name = "over", .type = &type_word, .offset = in(answer_over), \
+		    .flags = ARGUMENT_OPTION, .words = answer_words, .otherwise = "wait" }, \
+		{ 0 } }, \
+	    .check = answer_check, \
+	    .help = "How much of an answer is taken from the peer ahead of a slow client; 0: it is " \
+	    "streamed. Where each message is a turn: how much may wait for a client, and what comes " \
+	    "of the answer that would be more: the client's questions wait until half of it is gone, " \
+	    "the answer is dropped, the oldest are, or the connection is closed." }
 
 static const struct directive server_timeout_rows[] = {
 	LISTENER_SETTING("header", DURATION(SECOND, HOUR), head_timeout, "10s",
 	    "How long the head of a question may take."),
+	LISTENER_SETTING("first_message", DURATION(0, DAY), first_message_timeout, "0s",
+	    "How long a new connection may take to its first whole message; 0s: any time."),
+	LISTENER_SETTING("message", DURATION(SECOND, DAY), message_timeout, "60s",
+	    "How long a message may stay unfinished."),
 	TIMEOUT_ROWS(IN_SERVER),
 	{ 0 },
 };
 
 static const struct directive route_timeout_rows[] = {
 	MISPLACED("header"),
+	MISPLACED("first_message"),
+	MISPLACED("message"),
 	TIMEOUT_ROWS(IN_SETTINGS),
 	{ 0 },
 };
@@ -147,6 +198,8 @@ static const struct directive server_max_rows[] = {
 	    "All header fields of a question together."),
 	LISTENER_SETTING("header_count", ONE("NUMBER", type_integer, 1, MESSAGE_FIELDS_MAX),
 	    field_count_max, "100", "How many header fields a question may have."),
+	LISTENER_SETTING("messages", ONE("NUMBER", type_integer, 1, 65535), messages_max, "64",
+	    "How many messages of one client may be unanswered; no more are read until some are."),
 	MAX_ROWS(IN_SERVER),
 	{ 0 },
 };
@@ -156,9 +209,21 @@ static const struct directive route_max_rows[] = {
 	MISPLACED("header"),
 	MISPLACED("headers"),
 	MISPLACED("header_count"),
+	MISPLACED("messages"),
 	MAX_ROWS(IN_SETTINGS),
 	{ 0 },
 };
+
+static const struct directive heartbeat_rows[] = {
+	SETTING("interval", DURATION(0, DAY), offsetof(struct heartbeat, interval), "0s",
+	    "The silence after which one is sent; 0s: none is."),
+	SETTING("send", ONE("BYTES", type_bytes, 0, 0), offsetof(struct heartbeat, send), NULL,
+	    "The message, without what marks where it ends; not said: the protocol's own ping."),
+	SETTING("miss", ONE("NUMBER", type_integer, 1, 1000), offsetof(struct heartbeat, miss), "2",
+	    "How many silent intervals end the connection."),
+	{ 0 },
+};
+const struct table heartbeat_tables[] = { { heartbeat_rows, 0 }, { NULL, 0 } };
 
 static const struct directive server_min_rows[] = { MIN_ROWS(IN_SERVER), { 0 } };
 static const struct directive route_min_rows[] = { MIN_ROWS(IN_SETTINGS), { 0 } };
@@ -189,6 +254,15 @@ static const struct directive route_buffer_rows[] = { BUFFER_ROWS(IN_SETTINGS), 
 const struct directive server_settings_rows[] = {
 	SETTINGS_ROWS(IN_SERVER, server_timeout_rows, server_max_rows, server_min_rows,
 	    server_buffer_rows),
+	{ .name = "heartbeat", .kind = DIRECTIVE_BLOCK, .inside = heartbeat_tables,
+	    .offset = IN_LISTENER(heartbeat),
+	    .help = "What a silent client of messages is sent, and when it is given up." },
+	{ .name = "message_rate", .kind = DIRECTIVE_SETTING, .flags = DIRECTIVE_LISTENER,
+	    .arguments = message_rate_arguments, .offset = IN_LISTENER(message_rate),
+	    .check = message_rate_check, .otherwise = "0",
+	    .help = "How many messages a connection may bring; 0: any. burst: how many at once, "
+	    "where it is not as many as the rate says. What is over waits, gets the protocol's "
+	    "error, or ends the connection." },
 	{ .name = "real_ip", .kind = DIRECTIVE_BLOCK, .inside = trust_tables,
 	    .offset = offsetof(struct server_settings, trust), .check = trust_check,
 	    .help = "Whose word is taken for who the client is: src is then the real client, for "
@@ -198,6 +272,36 @@ const struct directive server_settings_rows[] = {
 const struct directive route_settings_rows[] = {
 	SETTINGS_ROWS(IN_SETTINGS, route_timeout_rows, route_max_rows, route_min_rows,
 	    route_buffer_rows),
+	MISPLACED("heartbeat"),
+	MISPLACED("message_rate"),
 	MISPLACED("real_ip"),
 	{ 0 },
+};
+
+/* ------------------------------------------------------------------ what is for whom */
+
+#define FOR_HTTP(block, word)           { (block), (word), NULL, PROTOCOL_HTTP, true }
+#define FOR_MESSAGES(block, word)       { (block), (word), NULL, PROTOCOL_MESSAGES, false }
+
+const struct setting_use setting_uses[] = {
+	{ NULL, "real_ip", NULL, PROTOCOL_HTTP, false },
+	FOR_MESSAGES(NULL, "heartbeat"),
+	FOR_MESSAGES(NULL, "message_rate"),
+	FOR_MESSAGES("timeout", "first_message"),
+	FOR_MESSAGES("timeout", "message"),
+	FOR_MESSAGES("max", "messages"),
+	FOR_MESSAGES(NULL, "max_inflight"),
+	FOR_MESSAGES("pool", "connections"),
+	{ "buffer", "answer", "over", PROTOCOL_MESSAGES, false },
+	FOR_HTTP(NULL, "trailers"),
+	FOR_HTTP("timeout", "body"),
+	FOR_HTTP("timeout", "keepalive"),
+	FOR_HTTP("max", "uri"),
+	FOR_HTTP("max", "header"),
+	FOR_HTTP("max", "headers"),
+	FOR_HTTP("max", "header_count"),
+	FOR_HTTP("max", "body"),
+	FOR_HTTP("min", "body"),
+	FOR_HTTP("buffer", "question"),
+	{ NULL, NULL, NULL, 0, false },
 };

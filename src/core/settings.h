@@ -6,6 +6,7 @@
 #ifndef MILLRACE_CORE_SETTINGS_H
 #define MILLRACE_CORE_SETTINGS_H
 
+#include "core/rate.h"
 #include "core/trust.h"
 
 /* `access_log off;` `access_log PATH [combined|json];` */
@@ -23,6 +24,29 @@ enum forwarded { FORWARDED_X, FORWARDED_RFC7239, FORWARDED_BOTH, FORWARDED_OFF }
 
 enum trailers { TRAILERS_DROP, TRAILERS_PASS };
 
+/*
+ * More answers wait for a client of messages than buffer { answer } allows: its next question is
+ * not read until half of it is gone; the new answer is dropped; the oldest that are whole; it ends.
+ */
+enum answer_over { ANSWER_WAIT, ANSWER_DROP, ANSWER_DROP_OLDEST, ANSWER_CLOSE };
+
+/* More messages than message_rate allows: wait in the socket; get the protocol's error; it ends. */
+enum rate_over { RATE_WAIT, RATE_REFUSE, RATE_CLOSE };
+
+struct message_rate {
+	struct rate rate;
+	int64_t burst;
+	int over;                       /* enum rate_over */
+	struct rate_limit limit;        /* made of them */
+};
+
+/* heartbeat { … } of a server for its clients, of an upstream for its peers. */
+struct heartbeat {
+	uint64_t interval;              /* ms of silence; 0: none */
+	struct slice send;              /* a message's body; empty: the protocol's own ping */
+	int64_t miss;                   /* silent intervals that end the connection */
+};
+
 /* Durations in ms, sizes in bytes. */
 struct settings {
 	struct access_setting access;
@@ -36,7 +60,9 @@ struct settings {
 	/* min { body; write }, bytes a second; min { after }: ms that are not judged */
 	uint64_t body_least, write_least, least_grace;
 	uint64_t question_buffer;       /* buffer { question }: taken before a peer is asked */
-	uint64_t answer_buffer;         /* buffer { answer }: taken ahead of the client */
+	/* buffer { answer }: taken ahead of the client; what waits for a client of messages */
+	uint64_t answer_buffer;
+	int answer_over;                /* enum answer_over */
 };
 
 /*
@@ -49,6 +75,13 @@ struct listener_settings {
 	uint64_t field_max;             /* max { header } */
 	uint64_t head_max;              /* max { headers }: all of a head */
 	int64_t field_count_max;        /* max { header_count } */
+
+	/* of protocols of messages */
+	uint64_t first_message_timeout; /* from accept to the first whole one; 0: any */
+	uint64_t message_timeout;       /* from a message's first byte to its last */
+	int64_t messages_max;           /* max { messages }: unanswered, of one client */
+	struct message_rate message_rate;
+	struct heartbeat heartbeat;
 };
 
 struct server_settings {
@@ -63,5 +96,17 @@ struct server_settings {
  */
 extern const struct directive server_settings_rows[];
 extern const struct directive route_settings_rows[];
+/* Fill a struct heartbeat. */
+extern const struct table heartbeat_tables[];
+
+/* A row that does something only where the protocol has these traits. */
+struct setting_use {
+	const char *block, *word;       /* block NULL: the word stands by itself */
+	const char *option;             /* only with this one; or NULL */
+	unsigned traits;                /* any of them */
+	bool only_said;                 /* it does nothing elsewhere: a warning, no error */
+};
+/* Ended by word NULL. */
+extern const struct setting_use setting_uses[];
 
 #endif

@@ -7,6 +7,7 @@
 #define MILLRACE_CORE_UPSTREAM_H
 
 #include "core/conn.h"
+#include "core/settings.h"
 #include "core/text.h"
 
 struct peer {
@@ -33,6 +34,9 @@ struct upstream {
 	int64_t pool_idle;              /* connections kept by a worker for each peer; 0: none */
 	uint64_t pool_timeout;          /* ms */
 	int64_t retries;                /* further peers tried */
+	/* of messages: what a peer may owe one worker; the connections that clients share */
+	int64_t inflight_max, pool_connections;
+	struct heartbeat heartbeat;
 	int proxy_line;                 /* enum proxy_line: sent in front of each connection */
 	struct span span;
 };

@@ -49,6 +49,16 @@ static const struct argument idle_arguments[] = {
 	{ 0 },
 };
 
+static const struct argument connections_arguments[] = {
+	{ .name = "N", .type = &type_integer, .min = 1, .max = 4096 },
+	{ 0 },
+};
+
+static const struct argument inflight_arguments[] = {
+	{ .name = "N", .type = &type_integer, .min = 1, .max = 1000 * 1000 },
+	{ 0 },
+};
+
 static const struct argument duration_arguments[] = {
 	{ .name = "DURATION", .type = &type_duration, .min = 1, .max = DAY },
 	{ 0 },
@@ -62,6 +72,11 @@ static const struct directive pool_rows[] = {
 	{ "idle_timeout", DIRECTIVE_SETTING, .arguments = duration_arguments,
 	    .offset = IN_BLOCK(upstream.pool_timeout),
 	    .otherwise = "60s", .help = "How long an idle connection is kept." },
+	{ "connections", DIRECTIVE_SETTING, .arguments = connections_arguments,
+	    .offset = IN_BLOCK(upstream.pool_connections),
+	    .otherwise = "4",
+	    .help = "How many connections a worker opens to each server, where the messages of "
+	    "several clients share them." },
 	{ 0 },
 };
 
@@ -97,6 +112,15 @@ const struct directive upstream_rows[] = {
 	    .offset = IN_BLOCK(upstream.retries),
 	    .otherwise = "2",
 	    .help = "How many further servers are tried when one fails before it has answered." },
+	{ "max_inflight", DIRECTIVE_SETTING, .arguments = inflight_arguments,
+	    .offset = IN_BLOCK(upstream.inflight_max),
+	    .otherwise = "1024",
+	    .help = "How many messages each server may owe a worker an answer to; beyond it "
+	    "another is asked, if there is one." },
+	{ "heartbeat", DIRECTIVE_BLOCK, .inside = heartbeat_tables,
+	    .offset = IN_BLOCK(upstream.heartbeat),
+	    .help = "What a silent server of messages is sent, and when its connection is given "
+	    "up." },
 	{ "proxy_protocol", DIRECTIVE_SETTING, .arguments = proxy_line_arguments,
 	    .offset = IN_BLOCK(upstream.proxy_line),
 	    .otherwise = "off",

@@ -17,8 +17,13 @@
 /* bytes of a question's body kept for another attempt, where buffer { question } is less */
 enum { PROXY_KEEP_MAX = 64 * 1024, PROXY_PIECE = 128 * 1024 };
 
+/* What a peer is chosen for. Not said: where answers find their questions, each message. */
+enum proxy_per { PROXY_PER_DEFAULT, PROXY_PER_CONNECTION, PROXY_PER_MESSAGE };
+
 struct proxy_settings {
 	struct value target;
+	int per;                                /* enum proxy_per */
+	struct span per_span;
 	const struct upstream *upstream;        /* or, of a map: */
 	struct field_map_use map;
 	const struct upstream **of_result;      /* by map_result.index */
@@ -581,6 +586,40 @@ proxy_build_map(struct build *b, struct proxy_settings *s, const struct field_ma
 	return good;
 }
 
+static bool
+proxy_check(struct reading *r, const struct statement *s, void *filled)
+{
+	struct proxy_settings *proxy = filled;
+
+	if (s->value_count == 3) {
+		diag_error(r->diag, s->values[2].span, "write: per connection, or per message");
+		return false;
+	}
+	proxy->per = s->value_count > 3 ? proxy->per + PROXY_PER_CONNECTION : PROXY_PER_DEFAULT;
+	if (proxy->per != PROXY_PER_DEFAULT)
+		proxy->per_span = span_join(s->values[2].span, s->values[3].span);
+	return true;
+}
+
+/* What the words ask for, and the server's protocol can do. */
+static bool
+proxy_check_per(struct build *b, const struct proxy_settings *s)
+{
+	const struct protocol_ops *protocol = build_protocol(b);
+
+	if (s->per == PROXY_PER_MESSAGE && protocol->codec == NULL)
+		diag_error(build_reading(b)->diag, s->per_span,
+		    "\"per message\" is for protocols of messages; this server speaks %s",
+		    protocol->name);
+	else if (s->per == PROXY_PER_CONNECTION && (protocol->traits & PROTOCOL_HTTP) != 0)
+		diag_error(build_reading(b)->diag, s->per_span,
+		    "a peer is chosen for each question of http; to pass connections on as they "
+		    "are write in server: protocol tcp;");
+	else
+		return true;
+	return false;
+}
+
 /* A name without a colon is an upstream or a map; anything else is an address. */
 static bool
 proxy_build(struct build *b, struct step *step)
@@ -589,6 +628,8 @@ proxy_build(struct build *b, struct step *step)
 	struct reading *r = build_reading(b);
 	struct slice target = s->target.raw;
 
+	if (!proxy_check_per(b, s))
+		return false;
 	s->upstream = build_upstream(b, target, s->target.span, true);
 	if (s->upstream == NULL && slice_find(target, ':', 0) == target.n) {
 		const struct field_map *map = build_map(b, target);
@@ -622,14 +663,36 @@ static const struct handler_ops handler_proxy = {
 	.end = proxy_end,
 };
 
+/* All that may stand behind a target is `per`. */
+static bool
+read_per(struct reading *r, const struct value *v, const struct argument *a, void *out)
+{
+	if (v->kind == VALUE_WORD && slice_is(v->raw, "per"))
+		return true;
+	diag_error(r->diag, v->span,
+	    "\"%.*s\": behind what \"proxy\" asks stands nothing, per connection or per message",
+	    SLICE_ARG(diag_word(v->raw)));
+	return false;
+}
+
+static const struct type type_per = { .name = "per", .wanted = "per", .read = read_per };
+
+/* In the order of enum proxy_per, behind its first. */
+static const char *const proxy_per_words[] = { "connection", "message", NULL };
+
 static const struct argument proxy_arguments[] = {
 	{ .name = "TARGET", .type = &type_raw, .offset = offsetof(struct proxy_settings, target) },
+	{ .name = "per", .type = &type_per, .flags = ARGUMENT_OPTIONAL },
+	{ "connection|message", &type_word, offsetof(struct proxy_settings, per),
+	    .flags = ARGUMENT_OPTIONAL, .words = proxy_per_words },
 	{ 0 }
 };
 
 const struct directive handler_proxy_rows[] = {
 	{ .name = "proxy", .kind = DIRECTIVE_STEP, .arguments = proxy_arguments,
-	    .size = sizeof(struct proxy_settings), .ops = &handler_proxy,
-	    .help = "Passes the question to an upstream, an address, or the upstream that a map names." },
+	    .size = sizeof(struct proxy_settings), .check = proxy_check, .ops = &handler_proxy,
+	    .help = "Passes the question to an upstream, an address, or the upstream that a map names. "
+	    "per message: of a protocol of messages each is a question, which is so by itself where "
+	    "answers find their questions; per connection: all that comes goes to one peer." },
 	{ 0 }
 };

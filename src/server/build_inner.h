@@ -135,6 +135,12 @@ void build_upstreams_end(struct build *b);
 
 /* build_server.c: routes and steps. */
 void build_server(struct build *b, struct server_build *sb);
+/*
+ * What a server or an upstream says itself, in its routes too, and has no use for in that protocol.
+ * Defaults are for all.
+ */
+void build_check_uses(struct build *b, const char *what, const struct protocol_ops *protocol,
+    const struct block *block);
 
 /* build_listener.c: listens and names. */
 void build_names(struct build *b, struct server_build *sb);

@@ -139,6 +139,8 @@ open_listener(struct gather *g, const struct addr *addr, struct slice key, struc
 		.proxy_line = line->proxy_protocol,
 		.first_protocol = line->proxy_protocol ? &protocol_proxy_line : NULL,
 	};
+	one->listener.settings.heartbeat.send = arena_slice(
+	    &g->b->snapshot->arena, sb->block->settings.listener.heartbeat.send);
 	one->span = at;
 	map_add(&g->by_address, one->listener.text, one);
 	*g->end = one;

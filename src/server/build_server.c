@@ -461,23 +461,86 @@ build_errors(struct build *b, struct server_build *sb)
 	sb->server->error_count = count;
 }
 
-/* Only where the server itself says it: defaults are for all. */
-static void
-check_trust(struct build *b, const struct server_build *sb)
+/* ------------------------------------------------------------------ settings */
+
+static bool
+has_option(const struct statement *s, const char *option)
 {
-	const struct filled *servers = b->main.servers.items;
-	const struct block *block = servers[sb - b->servers].statement->block;
+	for (size_t i = 2; option != NULL && i < s->value_count; i++)
+		if (slice_starts(s->values[i].raw, slice_of(option)))
+			return true;
+	return option == NULL;
+}
+
+/* Who speaks, and where it says so. */
+struct speaker {
+	const char *what;
+	const struct protocol_ops *protocol;
+	bool in_route;
+};
+
+static void
+report_use(struct build *b, const struct speaker *who, const struct setting_use *use, struct span at)
+{
+	const char *word = use->option != NULL ? use->option : use->word;
+
+	if (use->only_said)
+		diag_warning(b->diag, at, "\"%s\" does nothing here: this %s speaks %s", word,
+		    who->what, who->protocol->name);
+	else
+		diag_error(b->diag, at, "\"%s\" is for %s; this %s speaks %s", word,
+		    (use->traits & PROTOCOL_HTTP) != 0 ? "protocol http" : "protocols of messages",
+		    who->what, who->protocol->name);
+}
+
+/* Of what acts before a route is known and stands in one, that is said. */
+static bool
+is_misplaced(const struct speaker *who, const struct setting_use *use)
+{
+	return who->in_route && !use->only_said && use->option == NULL;
+}
+
+static void
+check_use(struct build *b, const struct speaker *who, const char *block, const struct statement *s)
+{
+	for (const struct setting_use *use = setting_uses; use->word != NULL; use++)
+		if ((use->block == NULL) == (block == NULL) &&
+		    (block == NULL || slice_is(slice_of(block), use->block)) &&
+		    slice_is(s->values[0].raw, use->word) && has_option(s, use->option) &&
+		    (use->traits & who->protocol->traits) == 0 && !is_misplaced(who, use))
+			report_use(b, who, use, s->values[0].span);
+}
+
+static void
+check_uses(struct build *b, const struct speaker *who, const struct block *block)
+{
+	static const char *const blocks[] = { "timeout", "max", "min", "buffer", "pool" };
+	const struct speaker inside = { who->what, who->protocol, true };
 
 	for (const struct statement *s = block != NULL ? block->first : NULL; s != NULL;
-	     s = s->next)
-		if (slice_is(s->values[0].raw, "real_ip"))
-			(void)speaks(b, PROTOCOL_HTTP, s->values[0].span, "real_ip");
+	     s = s->next) {
+		check_use(b, who, NULL, s);
+		if (slice_is(s->values[0].raw, "route"))
+			check_uses(b, &inside, s->block);
+		for (size_t i = 0; i < ARRAY_COUNT(blocks) && s->block != NULL; i++)
+			for (const struct statement *in = s->block->first;
+			     in != NULL && slice_is(s->values[0].raw, blocks[i]); in = in->next)
+				check_use(b, who, blocks[i], in);
+	}
+}
+
+void
+build_check_uses(struct build *b, const char *what, const struct protocol_ops *protocol,
+    const struct block *block)
+{
+	check_uses(b, &(struct speaker){ what, protocol, false }, block);
 }
 
 void
 build_server(struct build *b, struct server_build *sb)
 {
 	const struct server_block *block = sb->block;
+	const struct filled *servers = b->main.servers.items;
 	struct server *server = sb->server;
 	struct step_list own = { 0 };
 
@@ -487,7 +550,7 @@ build_server(struct build *b, struct server_build *sb)
 	server->settings = *build_keep_settings(b, &block->settings.common);
 	b->settings = &server->settings;
 	server->trust = trust_keep(&block->settings.trust);
-	check_trust(b, sb);
+	build_check_uses(b, "server", b->protocol, servers[sb - b->servers].statement->block);
 	check_order(b, sb);
 	read_steps(b, &block->steps, NULL, &own);
 	if (block->routes.n == 0 && block->steps.n == 0 && b->clean) {

@@ -102,13 +102,14 @@ build_peers(struct build *b, struct upstream *u, const struct named_upstream *na
 }
 
 static void
-build_named(struct build *b, const struct named_upstream *named)
+build_named(struct build *b, const struct named_upstream *named, const struct block *block)
 {
 	struct upstream *u = arena_alloc(&b->snapshot->arena, sizeof(*u));
 	const struct upstream *first = map_find(&b->upstreams, named->name.text);
 
 	*u = named->block.upstream;
 	u->name = arena_slice(&b->snapshot->arena, named->name.text);
+	u->heartbeat.send = arena_slice(&b->snapshot->arena, u->heartbeat.send);
 	u->span = named->name.span;
 	if (first != NULL) {
 		diag_error(b->diag, u->span, "there are two upstreams \"%.*s\"",
@@ -119,6 +120,8 @@ build_named(struct build *b, const struct named_upstream *named)
 	map_add(&b->upstreams, u->name, u);
 	if (named->block.protocol.text.n != 0)
 		u->protocol = build_find_protocol(b, &named->block.protocol);
+	if (u->protocol != NULL)
+		build_check_uses(b, "upstream", u->protocol, block);
 	build_peers(b, u, named);
 	keep(b, u);
 }
@@ -132,7 +135,7 @@ build_upstreams(struct build *b)
 		const struct named_upstream *named = items[i].data;
 
 		if (named->name.text.n != 0)
-			build_named(b, named);
+			build_named(b, named, items[i].statement->block);
 	}
 }
 

@@ -48,6 +48,13 @@ test_defaults(void **state)
 	assert_int_equal(c.server.listener.field_max, 8192);
 	assert_int_equal(c.server.listener.head_max, 32768);
 	assert_int_equal(c.server.listener.field_count_max, 100);
+	assert_int_equal(c.server.listener.first_message_timeout, 0);
+	assert_int_equal(c.server.listener.message_timeout, 60000);
+	assert_int_equal(c.server.listener.messages_max, 64);
+	assert_int_equal(c.server.listener.message_rate.limit.each, 0);
+	assert_int_equal(c.server.listener.heartbeat.interval, 0);
+	assert_int_equal(c.server.listener.heartbeat.miss, 2);
+	assert_int_equal(c.server.common.answer_over, ANSWER_WAIT);
 	case_close(&c.config);
 
 	assert_true(fill(&c, "", true));
@@ -98,6 +105,37 @@ test_said(void **state)
 }
 
 static void
+test_messages(void **state)
+{
+	struct settings_case c;
+
+	assert_true(fill(&c, "timeout { first_message 3s; message 1m; } max { messages 5; }\n"
+			     "heartbeat { interval 20s; send \"ping\\n\"; miss 3; } buffer { answer 64k over=drop_oldest; }\n"
+			     "message_rate 50/s burst=100 over=close;", false));
+	assert_int_equal(c.server.listener.first_message_timeout, 3000);
+	assert_int_equal(c.server.listener.message_timeout, 60000);
+	assert_int_equal(c.server.listener.messages_max, 5);
+	assert_int_equal(c.server.listener.heartbeat.interval, 20000);
+	assert_true(slice_is(c.server.listener.heartbeat.send, "ping\n"));
+	assert_int_equal(c.server.listener.heartbeat.miss, 3);
+	assert_int_equal(c.server.common.answer_buffer, 65536);
+	assert_int_equal(c.server.common.answer_over, ANSWER_DROP_OLDEST);
+	assert_int_equal(c.server.listener.message_rate.over, RATE_CLOSE);
+	assert_int_equal(c.server.listener.message_rate.limit.each, 20 * 1000 * 1000);
+	assert_int_equal(c.server.listener.message_rate.limit.all, UINT64_C(2000) * 1000 * 1000);
+	case_close(&c.config);
+	assert_true(fill(&c, "message_rate 5/m;", false));
+	assert_int_equal(c.server.listener.message_rate.over, RATE_WAIT);
+	assert_int_equal(c.server.listener.message_rate.limit.each, UINT64_C(12) * 1000 * 1000 * 1000);
+	assert_int_equal(c.server.listener.message_rate.limit.all, UINT64_C(60) * 1000 * 1000 * 1000);
+	case_close(&c.config);
+	assert_true(fill(&c, "message_rate 0; buffer { answer 1k; }", false));
+	assert_int_equal(c.server.listener.message_rate.limit.each, 0);
+	assert_int_equal(c.server.common.answer_over, ANSWER_WAIT);
+	case_close(&c.config);
+}
+
+static void
 expect(const char *text, bool route, const char *said)
 {
 	struct settings_case c;
@@ -131,7 +169,10 @@ test_bounds(void **state)
 	static const char *const texts[] = { "timeout { header 0s; }", "timeout { idle 30; }", "max { uri 1m; }",
 		"max { header_count 101; }", "max { header_count 0; }", "access_log x jsn;", "min { body 240; }",
 		"min { write 1025m/s; }", "min { body /s; }", "min { body k/s; }", "min { body 99999999999999999999/s; }",
-		"min { body 17179869184g/s; }", "min { after 2h; }", "buffer { answer 65m; }" };
+		"min { body 17179869184g/s; }", "min { after 2h; }", "buffer { answer 65m; }",
+		"message_rate 50;", "message_rate 5/d;", "message_rate 0/s;", "message_rate 1/s burst=-1;",
+		"buffer { answer 0 over=drop; }", "timeout { message 0s; }", "max { messages 0; }",
+		"heartbeat { miss 0; }" };
 
 	for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
 		struct settings_case c;
@@ -165,6 +206,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_said),
+		cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_misplaced),
 		cmocka_unit_test(test_wrong),
 		cmocka_unit_test(test_bounds),
