@@ -8,6 +8,8 @@
 #ifndef MILLRACE_BASE_SCRATCH_H
 #define MILLRACE_BASE_SCRATCH_H
 
+#include <string.h>
+
 #include "base/bytes.h"
 
 enum { SCRATCH_WINDOW = 64 * 1024 };      /* bytes: the largest single read */
@@ -41,6 +43,16 @@ scratch_alloc(struct scratch *s, size_t size)
 		return p;
 	}
 	return scratch_alloc_slow(s, size);
+}
+
+static inline struct slice
+scratch_slice(struct scratch *s, struct slice from)     /* a copy */
+{
+	char *at = scratch_alloc(s, from.n);
+
+	if (from.n != 0)
+		memcpy(at, from.at, from.n);
+	return (struct slice){ at, from.n };
 }
 
 /* Contiguous free room of at least `size` bytes, not taken yet: take what was used of it. */

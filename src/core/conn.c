@@ -1001,8 +1001,7 @@ conn_write_out(struct conn *c)
 	return true;
 }
 
-/* Whoever is in the middle of a call still uses the connection: the break is told by the flush. */
-static void
+void
 conn_break(struct conn *c, int error)
 {
 	c->writable = false;

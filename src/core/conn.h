@@ -24,7 +24,7 @@ struct tunnel;
 
 enum side { SIDE_CLIENT, SIDE_PEER };
 enum {
-	CONN_STATE = 88,                /* bytes that a protocol may keep */
+	CONN_STATE = 104,               /* bytes that a protocol may keep */
 	CONN_BUDGET = 256 * 1024,       /* bytes read in one turn */
 	CONN_PIECES_READ = 32,          /* messages, or pieces of one, taken in one turn */
 	CONN_SMALL = 4096,
@@ -49,7 +49,8 @@ enum conn_hold {
 	HOLD_OUTPUT = 1,        /* what it brings cannot be written to the other side yet */
 	HOLD_TURN = 2,          /* an exchange runs: the next question waits */
 	HOLD_STEP = 4,          /* a step is not ready for the body */
-	HOLD_IDLE = 8           /* nothing is expected (tunnels hand over here) */
+	HOLD_IDLE = 8,          /* nothing is expected (tunnels hand over here) */
+	HOLD_RATE = 16          /* it has said as much as it may for now */
 };
 
 struct segment {                /* scratch memory */
@@ -191,6 +192,11 @@ void conn_end(struct conn *c);
 /* At once; what was not written is lost. The exchange on it must have been told. */
 void conn_close(struct conn *c);
 void conn_reset(struct conn *c);         /* the same with RST */
+/*
+ * It is as if a write had failed. Whoever is in the middle of a call still uses the connection: the
+ * break is told by the flush.
+ */
+void conn_break(struct conn *c, int error);
 /* With RST, its exchange told: for the memory that it holds. Between two passes. */
 void conn_sacrifice(struct conn *c);
 

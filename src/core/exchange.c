@@ -294,7 +294,8 @@ exchange_set(struct exchange *ex, const struct settings *settings)
 	c->idle_timeout = (uint32_t)settings->keepalive_timeout;
 	c->write_least = (uint32_t)settings->write_least;
 	c->write_grace = (uint32_t)settings->least_grace;
-	c->ahead = (uint32_t)settings->answer_buffer;
+	/* Where the oldest may be dropped, whole messages wait in the lane. */
+	c->ahead = settings->answer_over == ANSWER_DROP_OLDEST ? 0 : (uint32_t)settings->answer_buffer;
 }
 
 /*
@@ -436,13 +437,18 @@ exchange_take_back(struct exchange *ex)
 }
 
 void
-exchange_message(struct exchange *ex, const struct unit *u)
+exchange_set_unit(struct exchange *ex, const struct unit *u)
 {
-	exchange_enter(ex);
 	ex->question_done = true;
 	ex->received = u->wire.n;
 	ex->unit = arena_alloc(&ex->arena, sizeof(*u));
 	*ex->unit = *u;
+}
+
+void
+exchange_message(struct exchange *ex)
+{
+	exchange_enter(ex);
 	if (exchange_choose(ex))
 		exchange_start(ex, &ex->route->steps);
 	if (unlikely(ex->again) && !ex->ending) {

@@ -134,8 +134,9 @@ void exchange_cancel(struct exchange *ex);
  * The head is in ex->question: chooses server and route, runs the steps. `last`: no body follows.
  */
 void exchange_question(struct exchange *ex, bool last);
-/* The same for a message that is all of it: its wire bytes and what stands in it. */
-void exchange_message(struct exchange *ex, const struct unit *u);
+/* The same for a message, which is all of it: what stands in it, then the steps. */
+void exchange_set_unit(struct exchange *ex, const struct unit *u);
+void exchange_message(struct exchange *ex);
 /* Bytes of the question's body (a talk: what the client says). */
 void exchange_question_data(struct exchange *ex, struct slice data, bool last);
 /* From the peer: the head is in ex->answer. */

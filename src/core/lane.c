@@ -5,14 +5,14 @@
  */
 #include "core/lane.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "core/engine.h"
 #include "core/exchange.h"
 
-enum {
-	LANE_MOST = 64,                 /* of a client: questions that are not answered */
-	LANE_SHOWN = 48,                /* bytes of a malformed message that are logged */
-};
+enum { LANE_SHOWN = 48 };               /* bytes of a malformed message that are logged */
 
 static const struct codec *
 codec_of(const struct conn *c)
@@ -26,6 +26,24 @@ settings_of(const struct conn *c)
 	const struct listener *l = conn_listener(c);
 
 	return l != NULL && l->only != NULL ? &l->only->settings : NULL;
+}
+
+static uint32_t
+age(const struct conn *c)
+{
+	return (uint32_t)MIN_OF(clock_ms() - c->opened, (uint64_t)UINT32_MAX);
+}
+
+static void arm(struct conn *c);
+static void drop_held(struct conn *c, struct lane *l);
+
+/* What acts before a server is known. NULL: the listener is gone. */
+static const struct listener_settings *
+limits_of(const struct conn *c)
+{
+	const struct listener *l = conn_listener(c);
+
+	return l != NULL ? &l->settings : NULL;
 }
 
 /* ------------------------------------------------------------------ the list of the unanswered */
@@ -61,49 +79,6 @@ next_in_order(const struct lane *l)
 	while (ex != NULL && ex->unit != NULL && ex->unit->one_way)
 		ex = ex->client_next;
 	return ex;
-}
-
-/* ------------------------------------------------------------------ deadlines */
-
-static uint32_t
-age(const struct conn *c)
-{
-	return (uint32_t)MIN_OF(clock_ms() - c->opened, (uint64_t)UINT32_MAX);
-}
-
-/*
- * One deadline for all: when it comes it is looked at what is late, so that a message costs a store and no
- * more.
- */
-static void
-arm(struct conn *c)
-{
-	const struct settings *s = settings_of(c);
-
-	if (s != NULL && c->expect_due == 0 && c->state == CONN_OPEN)
-		conn_expect(c, s->idle_timeout, REASON_IDLE_TIMEOUT);
-}
-
-static void
-close_quietly(struct conn *c, enum reason reason)
-{
-	engine_count(&c->engine->shared->reasons[reason], 1);
-	conn_end(c);
-}
-
-static void
-client_late(struct conn *c)
-{
-	struct lane *l = conn_state(c);
-	const struct settings *s = settings_of(c);
-	uint64_t idle = s != NULL ? s->idle_timeout : 0, silent = age(c) - l->touched;
-
-	if (l->first != NULL || conn_waiting(c) != 0)
-		conn_expect(c, MAX_OF(idle, (uint64_t)LOOP_TICK), REASON_IDLE_TIMEOUT);
-	else if (silent >= idle)
-		close_quietly(c, REASON_IDLE_TIMEOUT);
-	else
-		conn_expect(c, idle - silent, REASON_IDLE_TIMEOUT);
 }
 
 /* ------------------------------------------------------------------ the end of a client */
@@ -169,6 +144,7 @@ lane_closed(struct conn *c)
 		return;
 	fail_from(l, l->first, REASON_CLIENT_GONE);
 	lane_close_own(l);
+	drop_held(c, l);
 }
 
 void
@@ -208,14 +184,12 @@ question(struct conn *c, struct lane *l, const struct unit *u)
 {
 	struct exchange *ex = begin(c);
 
-	l->heard = true;
-	l->begun = 0;
-	l->touched = age(c);
-	exchange_message(ex, u);
+	exchange_set_unit(ex, u);
+	exchange_message(ex);
 	/* It may be over, and its memory another's: the connection knows whether it is to be read again. */
 	if (unlikely(c->exchange != NULL || (c->hold & HOLD_IDLE) != 0))
 		return false;
-	if (l->count >= LANE_MOST)
+	if (l->count >= l->most)
 		conn_set_hold(c, HOLD_TURN);
 	return true;
 }
@@ -274,14 +248,47 @@ skipped(struct conn *c, const struct unit *u)
 	    REASON_PEER_BAD_MESSAGE], 1);
 }
 
+/* More than it may say now: what comes of that is the configuration's choice. */
+static size_t
+overdone(struct conn *c, enum rate_over over, const struct unit *u)
+{
+	struct exchange *ex;
+
+	switch (over) {
+	case RATE_WAIT:
+		conn_set_hold(c, HOLD_RATE);
+		arm(c);
+		return 0;
+	case RATE_REFUSE:
+		ex = begin(c);
+		exchange_set_unit(ex, u);
+		exchange_abort(ex, REASON_RATE);
+		break;
+	case RATE_CLOSE:
+		refuse(c, REASON_RATE);
+		break;
+	}
+	return u->wire.n;
+}
+
 static size_t
 took(struct conn *c, struct lane *l, const struct unit *u)
 {
-	if (c->side == SIDE_PEER)
+	if (c->side == SIDE_PEER) {
 		lane_answered(c, u);
-	else if (!question(c, l, u))
-		return 0;
-	return u->wire.n;
+		return u->wire.n;
+	}
+
+	const struct listener_settings *s = limits_of(c);
+
+	l->heard = true;
+	l->missed = 0;
+	l->begun = 0;
+	l->touched = age(c);
+	if (unlikely(s != NULL && s->message_rate.limit.each != 0) &&
+	    rate_take(&s->message_rate.limit, &l->bucket, clock_us()) != 0)
+		return overdone(c, (enum rate_over)s->message_rate.over, u);
+	return question(c, l, u) ? u->wire.n : 0;
 }
 
 static void
@@ -328,6 +335,122 @@ lane_read(struct conn *c, struct slice in)
 	return heed(c, in, codec_of(c)->next(codec_of(c), l->codec, in, &c->engine->loop.scratch, &u), &u);
 }
 
+/* ------------------------------------------------------------------ deadlines */
+
+/* What may be late next, and in how many ms; UINT64_MAX: nothing. */
+struct lateness {
+	uint64_t in;
+	enum reason reason;
+};
+
+static void
+sooner(struct lateness *l, uint64_t from, uint64_t ms, uint64_t now, enum reason reason)
+{
+	uint64_t due = from + ms, in = due > now ? due - now : 0;
+
+	if (ms != 0 && in < l->in)
+		*l = (struct lateness){ in, reason };
+}
+
+static struct lateness
+next_late(const struct conn *c, const struct listener_settings *s, uint64_t idle)
+{
+	const struct lane *l = (const void *)c->state_of_protocol;
+	struct lateness late = { UINT64_MAX, REASON_NONE };
+	uint32_t now = age(c);
+
+	if (c->hold & HOLD_RATE)
+		sooner(&late, now, LOOP_TICK, now, REASON_RATE);
+	if (!l->heard)
+		sooner(&late, 0, s->first_message_timeout, now, REASON_FIRST_MESSAGE_TIMEOUT);
+	if (l->begun != 0 && c->hold == 0)
+		sooner(&late, l->begun, s->message_timeout, now, REASON_MESSAGE_TIMEOUT);
+	else if (l->first == NULL && conn_waiting(c) == 0)
+		sooner(&late, l->touched, idle, now, REASON_IDLE_TIMEOUT);
+	sooner(&late, MAX_OF(l->touched, l->beaten), s->heartbeat.interval, now, REASON_HEARTBEAT);
+	return late;
+}
+
+/*
+ * One deadline for all: when it comes it is looked at what is late, so that a message costs a store and
+ * no more.
+ */
+static void
+arm(struct conn *c)
+{
+	const struct listener_settings *limits = limits_of(c);
+	const struct settings *s = settings_of(c);
+
+	if (s == NULL || c->state != CONN_OPEN)
+		return;
+
+	struct lateness late = next_late(c, limits, s->idle_timeout);
+
+	/* While it has to read, or waits for its answers, nothing of these is its fault. */
+	conn_expect(c, late.in != UINT64_MAX ? late.in : MAX_OF(s->idle_timeout, (uint64_t)LOOP_TICK),
+	    late.reason);
+}
+
+static void
+close_quietly(struct conn *c, enum reason reason)
+{
+	engine_count(&c->engine->shared->reasons[reason], 1);
+	lane_broken(c, reason);
+	conn_end(c);
+}
+
+static void
+beat(struct conn *c, const struct heartbeat *h)
+{
+	struct lane *l = conn_state(c);
+	const struct codec *k = codec_of(c);
+	struct draft d = { .body = h->send, .is_answer = true };
+	struct slice wire = SLICE_EMPTY;
+
+	if (l->missed >= h->miss) {
+		close_quietly(c, REASON_HEARTBEAT);
+		return;
+	}
+	l->missed++;
+	l->beaten = age(c);
+	if (h->send.n == 0 && k->ping != NULL)
+		wire = k->ping(k);
+	else if (k->write(k, &d, &c->engine->loop.scratch, &wire) != NULL)
+		return;
+	conn_write(c, wire);
+}
+
+static void
+client_late(struct conn *c)
+{
+	const struct listener_settings *limits = limits_of(c);
+	const struct settings *s = settings_of(c);
+
+	if (s == NULL) {
+		lane_retire(c);
+		return;
+	}
+
+	struct lateness late = next_late(c, limits, s->idle_timeout);
+
+	if (late.in == 0 || late.reason == REASON_RATE)
+		switch (late.reason) {
+		case REASON_RATE:
+			conn_clear_hold(c, HOLD_RATE);
+			break;
+		case REASON_HEARTBEAT:
+			beat(c, &limits->heartbeat);
+			break;
+		case REASON_MESSAGE_TIMEOUT:
+			refuse(c, late.reason);
+			return;
+		default:
+			close_quietly(c, late.reason);
+			return;
+		}
+	arm(c);
+}
+
 /* ------------------------------------------------------------------ open, finish, end */
 
 void
@@ -339,10 +462,15 @@ lane_open(struct conn *c)
 	if (c->exchange != NULL)
 		return;
 	codec_of(c)->begin(codec_of(c), l->codec, c->side == SIDE_CLIENT);
-	if (c->side == SIDE_PEER)
+	if (c->side == SIDE_PEER) {
 		lane_peer_opened(c);
-	else
-		arm(c);
+		return;
+	}
+
+	const struct listener_settings *s = limits_of(c);
+
+	l->most = s != NULL ? (uint32_t)s->messages_max : 1;
+	arm(c);
 }
 
 /* What was left may be the last message, or the half of one. */
@@ -412,6 +540,117 @@ lane_drain(struct conn *c)
 		conn_close(c);
 }
 
+/* ------------------------------------------------------------------ output */
+
+/* Whole messages that wait here, where the oldest may be dropped for the newest. */
+struct held {
+	struct held_message {
+		struct held_message *next;
+		size_t n;
+		char bytes[];
+	} *first, **end;
+	size_t n;                       /* bytes of all */
+};
+
+static void
+drop_oldest(struct conn *c, struct held *h)
+{
+	struct held_message *m = h->first;
+
+	h->first = m->next;
+	if (h->first == NULL)
+		h->end = &h->first;
+	h->n -= m->n;
+	free(m);
+	engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
+}
+
+static void
+drop_held(struct conn *c, struct lane *l)
+{
+	while (l->held != NULL && l->held->first != NULL)
+		drop_oldest(c, l->held);
+	free(l->held);
+	l->held = NULL;
+}
+
+static void
+keep_newest(struct conn *c, struct lane *l, struct slice wire, size_t most)
+{
+	struct held_message *m = memory_try(sizeof(*m) + wire.n);
+
+	if (m == NULL) {
+		engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
+		return;
+	}
+	if (l->held == NULL) {
+		l->held = memory_zalloc(sizeof(*l->held));
+		l->held->end = &l->held->first;
+	}
+	*m = (struct held_message){ .n = wire.n };
+	memcpy(m->bytes, wire.at, wire.n);
+	*l->held->end = m;
+	l->held->end = &m->next;
+	l->held->n += wire.n;
+	while (l->held->n > most && l->held->first->next != NULL)
+		drop_oldest(c, l->held);
+}
+
+/* All that was written is out: what waited follows, as far as it is taken. */
+static void
+let_go_held(struct conn *c, struct lane *l)
+{
+	struct held *h = l->held;
+
+	while (h != NULL && h->first != NULL && conn_waiting(c) < h->n) {
+		struct held_message *m = h->first;
+
+		conn_write(c, scratch_slice(&c->engine->loop.scratch, slice_make(m->bytes, m->n)));
+		h->first = m->next;
+		h->n -= m->n;
+		free(m);
+		if (h->first == NULL)
+			h->end = &h->first;
+	}
+}
+
+/* There is more than may wait. */
+static void
+put_over(struct conn *c, struct slice wire, const struct settings *s)
+{
+	switch ((enum answer_over)s->answer_over) {
+	case ANSWER_WAIT:
+		conn_write(c, wire);
+		break;
+	case ANSWER_DROP:
+		engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
+		break;
+	case ANSWER_DROP_OLDEST:
+		keep_newest(c, conn_state(c), wire, s->answer_buffer);
+		break;
+	case ANSWER_CLOSE:
+		conn_break(c, ETIMEDOUT);
+		break;
+	}
+}
+
+void
+lane_put(struct conn *c, struct slice wire)
+{
+	const struct settings *s;
+
+	if (likely(conn_waiting(c) == c->out_n)) {      /* it reads */
+		conn_write(c, wire);
+		return;
+	}
+	s = settings_of(c);
+	if (s != NULL && (s->answer_over == ANSWER_DROP_OLDEST ||
+	    conn_waiting(c) + wire.n > s->answer_buffer))
+		put_over(c, wire, s);
+	else
+		conn_write(c, wire);
+}
+
 /* ------------------------------------------------------------------ answers */
 
 /* The oldest may go on: those behind it that were answered earlier follow. */
@@ -422,7 +661,8 @@ release(struct conn *c, struct lane *l)
 
 	l->releasing = true;
 	while ((ex = next_in_order(l)) != NULL && ex->parked) {
-		conn_write(c, ex->wire);
+		/* It lay in the exchange, which ends. */
+		lane_put(c, scratch_slice(&c->engine->loop.scratch, ex->wire));
 		exchange_unpark(ex);
 	}
 	l->releasing = false;
@@ -447,7 +687,7 @@ lane_left(struct conn *c, struct exchange *ex)
 			return;
 		}
 	}
-	if (c->hold != 0 && !l->leaving && l->count < LANE_MOST &&
+	if (c->hold != 0 && !l->leaving && l->count < l->most &&
 	    ((c->hold & HOLD_IDLE) == 0 || l->first == NULL)) {
 		c->hold &= (uint8_t)~HOLD_IDLE;
 		conn_clear_hold(c, HOLD_TURN);
@@ -462,8 +702,7 @@ give(struct exchange *ex, struct conn *c)
 
 	ex->sent = ex->wire.n;
 	if (likely(codec_of(c)->pairing != CODEC_IN_ORDER || next_in_order(l) == ex || ex->talk)) {
-		/* The wire may lie in the exchange, which ends: what is written lives to the end of the pass. */
-		conn_write(c, ex->wire);
+		lane_put(c, ex->wire);
 		return;
 	}
 	ex->parked = true;
@@ -613,7 +852,16 @@ lane_congestion(struct conn *c, bool congested)
 		lane_peer_congestion(c, congested);
 		return;
 	}
-	lane_hold_own(conn_state(c), congested);
+
+	struct lane *l = conn_state(c);
+	const struct settings *s = settings_of(c);
+
+	if (!congested)
+		let_go_held(c, l);
+	/* Where answers are dropped nobody waits. */
+	if (congested && s != NULL && s->answer_over != ANSWER_WAIT)
+		return;
+	lane_hold_own(l, congested);
 	if (congested)
 		conn_set_hold(c, HOLD_OUTPUT);
 	else

@@ -19,15 +19,19 @@
 #include "core/upstream.h"
 
 struct asked;
+struct held;
 
 struct lane {
 	_Alignas(8) unsigned char codec[CODEC_STATE];
 	struct exchange *first, **end;  /* client: not answered, in the order they came */
 	/* peer: what is asked on it. Client: its own connections to peers */
 	struct asked *asked;
-	uint32_t count;                 /* client: how many are not answered */
-	uint32_t touched;               /* client: ms after it opened when a message came last */
-	uint32_t begun;                 /* … when the unfinished one began; 0: none has */
+	struct held *held;              /* client: whole answers that may still be dropped; or NULL */
+	uint64_t bucket;                /* client: of message_rate */
+	uint32_t count, most;           /* client: how many are not answered, and may be */
+	/* client: ms after it opened: a message came last, the unfinished one began (0: none has), a heartbeat was sent */
+	uint32_t touched, begun, beaten;
+	uint8_t missed;                 /* heartbeats that brought nothing */
 	bool heard;                     /* a whole message came on it */
 	bool leaving;                   /* client: closes when all is answered */
 	bool releasing;                 /* answers that had to wait are being written */
@@ -113,6 +117,8 @@ void lane_retire(struct conn *client);
 void lane_peer_congestion(struct conn *peer, bool congested);
 /* The client does not read: nothing is read from its own connections either. */
 void lane_hold_own(struct lane *client, bool held);
+/* To the client, as its buffer { answer } allows. */
+void lane_put(struct conn *client, struct slice wire);
 void lane_answered(struct conn *peer, const struct unit *u);
 void lane_peer_opened(struct conn *peer);
 void lane_peer_late(struct conn *peer, enum reason reason);

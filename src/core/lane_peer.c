@@ -17,7 +17,6 @@ enum {
 	ASKED_FIRST = 16,               /* slots */
 	ASKED_MOST = 32 * 1024,         /* unanswered on one connection */
 	ASKED_FULL = 32,                /* on each shared one, before another is opened */
-	ASKED_CONNECTIONS = 4,          /* shared ones to a peer */
 	ASKED_WAITING = 1024 * 1024,    /* bytes that it does not take: it is asked no more */
 };
 
@@ -116,6 +115,7 @@ take_place(struct asked *a, struct exchange *ex)
 	*slot_at(a, place) = (struct slot){ place, ex };
 	a->next = following(a, place);
 	a->open++;
+	a->run->owed++;
 	return place;
 }
 
@@ -127,6 +127,7 @@ give_place(struct asked *a, struct slot *s)
 		a->given_up--;
 	*s = (struct slot){ 0 };
 	a->open--;
+	a->run->owed--;
 }
 
 /* ------------------------------------------------------------------ the living */
@@ -167,7 +168,7 @@ become_idle(struct asked *a)
 	if (a->leaving || ((a->once || c->engine->draining) && a->owner == NULL))
 		conn_close(c);
 	else if (a->shared)
-		conn_expect(c, a->run != NULL ? a->run->pool_timeout : 0, REASON_IDLE_TIMEOUT);
+		conn_expect(c, a->run->pool_timeout, REASON_IDLE_TIMEOUT);
 	else
 		conn_expect_nothing(c);
 }
@@ -234,6 +235,7 @@ lane_peer_closed(struct conn *c)
 	if (a->first != NULL)
 		lane_peer_broken(c, REASON_PEER_RESET);
 	l->asked = NULL;
+	a->run->owed -= a->open;
 	list_out(a);
 	if (a->owner != NULL)
 		conn_clear_hold(a->owner, HOLD_STEP);
@@ -286,6 +288,7 @@ open_one(struct exchange *ex, const struct protocol_ops *protocol, const struct 
 	a->end = &a->first;
 	a->next = a->oldest = 1;
 	a->peer = p;
+	a->run = ex->snapshot->upstream_runs[u->index].peers[p->index];
 	l->asked = a;
 	c->write_timeout = (uint32_t)u->write_timeout;
 	return a;
@@ -312,9 +315,9 @@ reach_shared(struct exchange *ex, const struct protocol_ops *protocol, const str
 	for (struct asked *a = run->lanes; a != NULL; a = a->list_next)
 		if (may_be_asked(a, protocol) && (best == NULL || a->open < best->open))
 			best = a;
-	if (best != NULL && (best->open < ASKED_FULL || run->lane_count >= ASKED_CONNECTIONS))
+	if (best != NULL && (best->open < ASKED_FULL || run->lane_count >= u->pool_connections))
 		return best;
-	if (best == NULL && run->lane_count >= ASKED_CONNECTIONS * 2) {
+	if (best == NULL && run->lane_count >= 2 * u->pool_connections) {
 		errno = EMFILE;
 		return NULL;
 	}
@@ -324,7 +327,6 @@ reach_shared(struct exchange *ex, const struct protocol_ops *protocol, const str
 	if (fresh == NULL)
 		return best;
 	fresh->shared = true;
-	fresh->run = run;
 	run->lane_count++;
 	list_in(fresh, &run->lanes);
 	return fresh;
@@ -367,6 +369,10 @@ lane_reach(struct exchange *ex, const struct protocol_ops *protocol, const struc
 {
 	struct asked *a;
 
+	if (ex->snapshot->upstream_runs[u->index].peers[p->index]->owed >= u->inflight_max) {
+		errno = EBUSY;
+		return false;
+	}
 	if (protocol->codec->independent && u->proxy_line == PROXY_LINE_OFF)
 		a = reach_shared(ex, protocol, u, p);
 	else if (lane_is(ex->client))
@@ -511,7 +517,7 @@ static void
 unasked(struct asked *a, const struct unit *u)
 {
 	if (a->owner != NULL && a->owner->protocol->codec == codec_of(a->conn))
-		conn_write(a->owner, u->wire);
+		lane_put(a->owner, u->wire);
 	else
 		engine_count(&a->conn->engine->shared->reasons[REASON_UNASKED], 1);
 }

@@ -58,6 +58,8 @@ const struct reason_text reason_texts[REASON_COUNT] = {
 		"the peer answered with the status of a failure", 502, LOG_WARN },
 	[REASON_PEER_HEARTBEAT] = { "peer_heartbeat",
 		"the peer answers no heartbeat", 504, LOG_ERROR },
+	[REASON_ANSWER_DROPPED] = { "answer_dropped",
+		"the client does not read its answers", 0, LOG_INFO },
 	[REASON_UNASKED] = { "unasked", "the peer sent what nobody asked for", 502, LOG_WARN },
 	[REASON_TOO_MANY] = { "too_many",
 		"the peers owe as many answers as they may", 503, LOG_WARN },

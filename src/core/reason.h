@@ -44,6 +44,7 @@ enum reason {
 	REASON_PEER_WRITE_TIMEOUT,      /* the peer does not read: 504 */
 	REASON_PEER_STATUS,             /* the status of a failure, where a message is wanted: 502 */
 	REASON_PEER_HEARTBEAT,          /* the peer answers no heartbeat: 504 */
+	REASON_ANSWER_DROPPED,          /* a client does not read, and its buffer says drop */
 	REASON_UNASKED,                 /* a peer's message that nobody asked for: 502 */
 	REASON_TOO_MANY,                /* the peers owe as many answers as they may: 503 */
 	REASON_IDLE_TIMEOUT,            /* a silent tunnel */

@@ -63,6 +63,7 @@ struct peer_run {
 	/* connections that carry the messages of many clients (lane_peer.c) */
 	struct asked *lanes;
 	uint32_t lane_count;
+	uint32_t owed;                  /* answers, on all of them and on the clients' own */
 };
 
 /* What a worker keeps for a peer of one upstream. */

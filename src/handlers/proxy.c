@@ -329,6 +329,8 @@ static enum reason
 proxy_reason(int error)
 {
 	switch (error) {
+	case EBUSY:
+		return REASON_TOO_MANY;
 	case EMFILE:
 	case ENFILE:
 		return REASON_LIMIT;
@@ -346,7 +348,8 @@ proxy_note_failure(struct exchange *ex, struct proxy_state *st, enum reason reas
 	st->reason = (uint8_t)reason;
 	st->tried.bits[st->peer->index / 64] |= UINT64_C(1) << st->peer->index % 64;
 	/* What we are out of is no fault of the peer; and one connection fails once. */
-	if (reason == REASON_LIMIT || reason == REASON_MEMORY || ex->one_of_many) {
+	if (reason == REASON_LIMIT || reason == REASON_MEMORY || reason == REASON_TOO_MANY ||
+	    ex->one_of_many) {
 		ex->one_of_many = false;
 		return;
 	}
@@ -413,6 +416,9 @@ proxy_try(struct exchange *ex, const struct step *step)
 		if (proxy_reach(ex, step))
 			return;
 		proxy_note_failure(ex, st, proxy_reason(errno));
+		/* One that owes too much was not tried. */
+		if (st->reason == REASON_TOO_MANY)
+			continue;
 		if (st->retries == 0) {
 			exchange_abort(ex, (enum reason)st->reason);
 			return;
@@ -440,6 +446,8 @@ proxy_goes_by_connection(const struct exchange *ex, const struct proxy_settings 
 {
 	const struct codec *k = ex->client->protocol->codec;
 
+	if (s->per != PROXY_PER_DEFAULT)
+		return s->per == PROXY_PER_CONNECTION;
 	return k->pairing == CODEC_NONE && !k->independent;
 }
 
