@@ -9,6 +9,7 @@
 #define MILLRACE_CORE_CODEC_H
 
 #include "base/scratch.h"
+#include "config/schema.h"
 #include "core/reason.h"
 
 struct exchange;
@@ -109,6 +110,13 @@ struct codec {
 	const char *(*write)(const struct codec *k, const struct draft *d, struct scratch *scratch,
 	    struct slice *wire);
 
+	/*
+	 * Build time: the header field of that name, into set->field. `value` is what it shall be;
+	 * its raw.at is NULL where that is known later. False: reported. NULL: there are none.
+	 */
+	bool (*set)(const struct codec *k, struct reading *r, const struct value *name,
+	    const struct value *value, struct unit_set *set);
+
 	/* BY_ID. The largest number that an id of ours may be, >= 1. */
 	uint64_t (*id_most)(const struct codec *k);
 	/* As an id in a message: `room` holds it. */
@@ -130,6 +138,13 @@ struct codec {
 	/* What a heartbeat sends where the configuration says nothing; NULL: nothing is known. */
 	struct slice (*ping)(const struct codec *k);
 };
+
+/*
+ * Build time: whether a draft can be written, in the protocol of that name. An answer is tried with an
+ * id where it will have one. False: reported.
+ */
+MUST_USE bool codec_check(const struct codec *k, const char *protocol, const struct draft *d,
+    struct reading *r, struct span at);
 
 /* The slices that lie in `from` now lie in `to`: the same bytes elsewhere. */
 void unit_move(struct unit *u, struct slice from, const char *to);

@@ -51,6 +51,8 @@ struct exchange {
 	bool settled;                   /* its head was copied into the arena */
 	bool free;                      /* in the free list */
 	bool close_client;              /* the client's connection ends with this exchange */
+	/* … behind what its client has said whole: those messages are answered first */
+	bool close_drains;
 	bool hop_counted;               /* off its Max-Forwards */
 	bool trusted;                   /* real_ip: what its connection says of who asks holds */
 	/* heap bytes that its taker keeps and that are of no use once the answer comes */

@@ -24,8 +24,10 @@ enum verdict {
 struct handler_ops {
 	const char *name;
 	size_t state_size;              /* bytes in each exchange; zeroed */
-	/* traits a server's protocol must have: PROTOCOL_HTTP; 0: any */
+	/* traits of which a server's protocol must have one; 0: any protocol */
 	unsigned protocols;
+	/* what is written where it has not: `reply "TEXT";`; or NULL */
+	const char *instead;
 	/* when its `when` is asked: MOMENT_QUESTION, or MOMENT_ANSWER (then only `answer` runs) */
 	enum moment moment;
 	/* always answers: a step behind it without `when` between is never reached */

@@ -208,6 +208,27 @@ const struct type type_text = {
 	.read = text_read, .compile = text_compile,
 };
 
+static bool
+ends_nocase(struct slice s, struct slice end)
+{
+	return s.n >= end.n && slice_equal_nocase(slice_after(s, s.n - end.n), end);
+}
+
+/* A value must not end the string, the text or the attribute that it stands in. */
+enum text_place
+text_place_for(struct slice type)
+{
+	struct slice name = slice_trim(slice_first(type, slice_find(type, ';', 0)));
+
+	if (slice_equal_nocase(name, SLICE("application/json")) ||
+	    ends_nocase(name, SLICE("+json")))
+		return TEXT_JSON;
+	if (slice_equal_nocase(name, SLICE("text/html")) || ends_nocase(name, SLICE("/xml")) ||
+	    ends_nocase(name, SLICE("+xml")))
+		return TEXT_HTML;
+	return TEXT_PLAIN;
+}
+
 /* ------------------------------------------------------------------ built */
 
 static void

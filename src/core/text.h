@@ -33,6 +33,9 @@ struct text {
 	size_t part_count;
 };
 
+/* Where a value stands in a body of that media type; what is not known: PLAIN. */
+enum text_place text_place_for(struct slice type);
+
 /* argument.more is the enum text_place. */
 extern const struct type type_text;
 

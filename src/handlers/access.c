@@ -130,6 +130,7 @@ const struct directive handler_access_rows[] = {
 	    "directly." },
 	{ "deny", DIRECTIVE_STEP, .arguments = deny_arguments, .size = sizeof(struct access),
 	    .ops = &access_ops,
-	    .help = "Refuses these clients (without a network: all) with 403; a talk is closed." },
+	    .help = "Refuses these clients (without a network: all) with 403, or with a protocol's own "
+	    "error; a talk is closed." },
 	{ 0 },
 };

@@ -1,15 +1,71 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * close: cuts the client's connection without a word.
+ * close ["TEXT"] [drain]: ends the client's connection. Of messages, those before this one are
+ * answered first; it may have a last word itself. What came behind it is forgotten, or with
+ * `drain` answered as far as it is whole. Any other connection is cut.
  */
 #include "core/exchange.h"
+#include "core/text.h"
 #include "handlers/handlers.h"
+
+struct close {
+	struct text text;
+	bool says, drains;
+};
+
+static bool
+close_check(struct reading *r, const struct statement *s, void *filled)
+{
+	struct close *close = filled;
+
+	close->says = close->text.raw.raw.at != NULL;
+	return true;
+}
+
+static bool
+close_build(struct build *b, struct step *step)
+{
+	struct close *close = (struct close *)(uintptr_t)step->settings;
+	const struct protocol_ops *protocol = build_protocol(b);
+	const struct codec *k = protocol->codec;
+	struct draft draft = { .body = close->text.literal, .is_answer = true };
+
+	if (k == NULL && (close->says || close->drains)) {
+		diag_error(build_reading(b)->diag, step->span,
+		    "a last word and drain are for protocols of messages; this server speaks %s",
+		    protocol->name);
+		return false;
+	}
+	if (!close->says)
+		return true;
+	close->text.place = text_place_for(slice_of(k->type != NULL ? k->type : ""));
+	return !close->text.constant ||
+	    codec_check(k, protocol->name, &draft, build_reading(b), close->text.raw.span);
+}
+
+static enum verdict
+close_message(struct exchange *ex, const struct close *close)
+{
+	struct slice text = close->text.literal;
+
+	ex->close_client = true;
+	ex->close_drains = close->drains;
+	if (!close->says)
+		exchange_return_nothing(ex);
+	else if (close->text.constant || text_write(&close->text, ex, &text))
+		exchange_return_message(ex, text, NULL, 0);
+	else
+		exchange_abort(ex, REASON_INTERNAL);
+	return STEP_TAKE;
+}
 
 static enum verdict
 close_question(struct exchange *ex, const struct step *step)
 {
 	struct conn *client = ex->client;
 
+	if (ex->unit != NULL)
+		return close_message(ex, step->settings);
 	exchange_client_failed(ex, REASON_DENIED);
 	if (client != NULL)
 		conn_close(client);
@@ -20,11 +76,21 @@ static const struct handler_ops close_ops = {
 	.name = "close",
 	.moment = MOMENT_QUESTION,
 	.takes = true,
+	.build = close_build,
 	.question = close_question,
 };
 
+static const struct argument close_arguments[] = {
+	{ "TEXT", &type_text, offsetof(struct close, text), .flags = ARGUMENT_OPTIONAL,
+	    .more = TEXT_PLAIN },
+	{ "drain", &type_flag, offsetof(struct close, drains), .flags = ARGUMENT_OPTION },
+	{ 0 },
+};
+
 const struct directive handler_close_rows[] = {
-	{ "close", DIRECTIVE_STEP, .ops = &close_ops,
-	    .help = "Cuts the connection without an answer." },
+	{ "close", DIRECTIVE_STEP, .arguments = close_arguments, .size = sizeof(struct close),
+	    .check = close_check, .ops = &close_ops,
+	    .help = "Cuts the connection without an answer. Of messages: answers those before this "
+	    "one, says TEXT, and ends; drain: those that are whole behind it are answered, too." },
 	{ 0 },
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * echo: what the client says, back to it, streamed. HTTP: the body of the
- * question as the body of a 200; a talk: byte by byte.
+ * question as the body of a 200; a message: one with the same body; a talk: byte by byte.
  */
 #include "core/exchange.h"
 #include "handlers/handlers.h"
@@ -23,6 +23,10 @@ echo_question(struct exchange *ex, const struct step *step)
 
 	if (ex->talk)
 		return STEP_TAKE;
+	if (ex->unit != NULL) {
+		exchange_return_message(ex, unit_body(ex->unit), NULL, 0);
+		return STEP_TAKE;
+	}
 	if (question->body == BODY_NONE ||
 	    (question->body == BODY_LENGTH && question->length == 0)) {
 		exchange_return(ex, 200, SLICE_EMPTY, SLICE_EMPTY);

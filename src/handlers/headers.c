@@ -170,7 +170,7 @@ response_answer(struct exchange *ex, const struct step *step, struct part *part)
 
 static const struct handler_ops request_ops = {
 	.name = "request_header",
-	.protocols = PROTOCOL_HTTP,
+	.protocols = PROTOCOL_HTTP | PROTOCOL_MESSAGES,
 	.moment = MOMENT_QUESTION,
 	.build = edit_build,
 	.question = request_question,

@@ -1,112 +1,157 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * return STATUS ["text"] [type=…]: an answer made here. A text without fields
- * goes out as it lies in the snapshot, uncopied.
+ * reply "TEXT" { FIELD VALUE; }: a message made here. The text is its body; what marks where it ends,
+ * its length and what pairs it with the question are the codec's business. What is known when the
+ * configuration is read is written then, once, to see that it can be.
  */
 #include "core/exchange.h"
 #include "core/text.h"
 #include "handlers/handlers.h"
 
 struct reply {
-	int64_t status;
 	struct text body;
-	struct slice type;
+	struct list lines;              /* struct filled of struct line */
+	struct unit_set *sets;          /* a value not known yet: empty */
+	const struct text **values;     /* of sets */
+	size_t set_count;
+	bool fixed;                     /* every value is known */
+};
+
+struct line {
+	struct value name;
+	struct text value;
 };
 
 static bool
-status_has_body(int64_t status)
+take_line(struct build *b, struct reply *reply, const struct line *line)
 {
-	return status != 204 && status != 205 &&
-	       status != 304; /* RFC 9110 15.3.5, 15.3.6, 15.4.5 */
-}
+	const struct protocol_ops *protocol = build_protocol(b);
+	struct reading *r = build_reading(b);
+	struct unit_set *set = &reply->sets[reply->set_count];
+	struct value value = line->value.raw;
 
-static bool
-status_redirects(int64_t status)
-{
-	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
-}
-
-static bool
-ends_nocase(struct slice s, struct slice end)
-{
-	return s.n >= end.n && slice_equal_nocase(slice_after(s, s.n - end.n), end);
-}
-
-/* A value must not end the string, the text or the attribute that it stands in. */
-static enum text_place
-place_for(struct slice type)
-{
-	struct slice name = slice_trim(slice_first(type, slice_find(type, ';', 0)));
-
-	if (slice_equal_nocase(name, SLICE("application/json")) ||
-	    ends_nocase(name, SLICE("+json")))
-		return TEXT_JSON;
-	if (slice_equal_nocase(name, SLICE("text/html")) || ends_nocase(name, SLICE("/xml")) ||
-	    ends_nocase(name, SLICE("+xml")))
-		return TEXT_HTML;
-	return TEXT_PLAIN;
-}
-
-static bool
-reply_check(struct reading *r, const struct statement *s, void *filled)
-{
-	struct reply *reply = filled;
-
-	if (status_redirects(reply->status)) {
-		diag_error(r->diag, s->span,
-		    "\"return\" sends a body, not a client elsewhere; write: redirect %d TARGET;",
-		    (int)reply->status);
+	if (protocol->codec->set == NULL) {
+		diag_error(r->diag, line->name.span, "messages of %s have no fields to be set",
+		    protocol->name);
 		return false;
 	}
-	if (!status_has_body(reply->status) && reply->body.raw.raw.n != 0) {
-		diag_error(
-		    r->diag, reply->body.raw.span, "a %d answer has no body", (int)reply->status);
+	value.raw = line->value.constant ? line->value.literal : (struct slice){ NULL, 0 };
+	if (!protocol->codec->set(protocol->codec, r, &line->name, &value, set))
 		return false;
-	}
-	reply->body.place = place_for(reply->type);
-	for (size_t i = 0; i < reply->type.n; i++)
-		if ((unsigned char)reply->type.at[i] < ' ' || reply->type.at[i] == 0x7f) {
-			diag_error(r->diag, s->span, "a media type has no control bytes");
+	for (size_t i = 0; i < reply->set_count; i++)
+		if (reply->sets[i].field == set->field) {
+			diag_error(r->diag, line->name.span, "\"%.*s\" is already set",
+			    SLICE_ARG(diag_word(line->name.raw)));
 			return false;
 		}
+	set->value = line->value.literal;
+	reply->values[reply->set_count++] = &line->value;
+	reply->fixed &= line->value.constant;
 	return true;
+}
+
+static bool
+take_lines(struct build *b, struct reply *reply)
+{
+	struct arena *a = build_reading(b)->arena;
+	const struct filled *lines = reply->lines.items;
+	bool good = true;
+
+	reply->fixed = true;
+	reply->sets = arena_array(a, reply->lines.n, sizeof(*reply->sets));
+	reply->values = arena_array(a, reply->lines.n, sizeof(*reply->values));
+	for (size_t i = 0; i < reply->lines.n; i++)
+		good &= take_line(b, reply, lines[i].data);
+	return good;
+}
+
+static bool
+reply_build(struct build *b, struct step *step)
+{
+	struct reply *reply = (struct reply *)(uintptr_t)step->settings;
+	const struct protocol_ops *protocol = build_protocol(b);
+	const char *type = protocol->codec->type;
+
+	reply->body.place = text_place_for(slice_of(type != NULL ? type : ""));
+	if (!take_lines(b, reply))
+		return false;
+	if (!reply->body.constant || !reply->fixed)
+		return true;
+
+	struct draft draft = { .body = reply->body.literal, .sets = reply->sets,
+		.set_count = reply->set_count, .is_answer = true };
+
+	return codec_check(protocol->codec, protocol->name, &draft, build_reading(b),
+	    reply->body.raw.span);
+}
+
+/* Those that are known and those that are now. NULL: a value is too long. */
+static const struct unit_set *
+make_sets(const struct reply *reply, struct exchange *ex)
+{
+	size_t size = reply->set_count * sizeof(struct unit_set);
+	struct unit_set *sets = reply->sets;
+
+	if (reply->fixed)
+		return sets;
+	sets = scratch_alloc(&ex->engine->loop.scratch, size);
+	memcpy(sets, reply->sets, size);
+	for (size_t i = 0; i < reply->set_count; i++)
+		if (!reply->values[i]->constant &&
+		    !text_write(reply->values[i], ex, &sets[i].value))
+			return NULL;
+	return sets;
 }
 
 static enum verdict
 reply_question(struct exchange *ex, const struct step *step)
 {
 	const struct reply *reply = step->settings;
+	const struct unit_set *sets = make_sets(reply, ex);
 	struct slice body = reply->body.literal;
 
-	if (!reply->body.constant && !text_write(&reply->body, ex, &body)) {
+	if (sets == NULL || (!reply->body.constant && !text_write(&reply->body, ex, &body)))
 		exchange_abort(ex, REASON_INTERNAL);
-		return STEP_TAKE;
-	}
-	exchange_return(ex, (uint16_t)reply->status,
-	    status_has_body(reply->status) ? reply->type : SLICE_EMPTY, body);
+	else
+		exchange_return_message(ex, body, sets, reply->set_count);
 	return STEP_TAKE;
 }
 
 static const struct handler_ops reply_ops = {
-	.name = "return",
-	.protocols = PROTOCOL_HTTP,
+	.name = "reply",
+	.protocols = PROTOCOL_MESSAGES,
+	.instead = "return 200 \"TEXT\";",
 	.moment = MOMENT_QUESTION,
 	.takes = true,
+	.build = reply_build,
 	.question = reply_question,
 };
 
+static const struct argument line_arguments[] = {
+	{ .name = "FIELD", .type = &type_raw, .offset = offsetof(struct line, name) },
+	{ "VALUE", &type_text, offsetof(struct line, value), .more = TEXT_PLAIN },
+	{ 0 },
+};
+
+static const struct directive line_rows[] = {
+	{ "FIELD", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS | DIRECTIVE_FREE,
+	    .arguments = line_arguments, .offset = offsetof(struct reply, lines),
+	    .size = sizeof(struct line),
+	    .help = "A field of the message's header, as its protocol declares it." },
+	{ 0 },
+};
+
+static const struct table line_tables[] = { { line_rows, 0 }, { NULL, 0 } };
+
 static const struct argument reply_arguments[] = {
-	{ "STATUS", &type_integer, offsetof(struct reply, status), .min = 200, .max = 599 },
-	{ "TEXT", &type_text, offsetof(struct reply, body), .flags = ARGUMENT_OPTIONAL,
-	    .more = TEXT_PLAIN, .otherwise = "\"\"" },
-	{ "type", &type_string, offsetof(struct reply, type), .flags = ARGUMENT_OPTION,
-	    .otherwise = "text/plain" },
+	{ "TEXT", &type_text, offsetof(struct reply, body), .more = TEXT_PLAIN },
 	{ 0 },
 };
 
 const struct directive handler_reply_rows[] = {
-	{ "return", DIRECTIVE_STEP, .arguments = reply_arguments, .size = sizeof(struct reply),
-	    .check = reply_check, .ops = &reply_ops,
-	    .help = "Answers with this status and text." },
+	{ "reply", DIRECTIVE_STEP, .flags = DIRECTIVE_BLOCK_OPTIONAL, .arguments = reply_arguments,
+	    .size = sizeof(struct reply), .inside = line_tables, .ops = &reply_ops,
+	    .help = "Answers a message with one whose body is this text; the block sets fields of "
+	    "its header." },
 	{ 0 },
 };

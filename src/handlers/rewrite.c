@@ -87,7 +87,7 @@ rewrite_question(struct exchange *ex, const struct step *step)
 
 static const struct handler_ops rewrite_ops = {
 	.name = "rewrite",
-	.protocols = PROTOCOL_HTTP,
+	.protocols = PROTOCOL_HTTP | PROTOCOL_MESSAGES,
 	.moment = MOMENT_QUESTION,
 	.question = rewrite_question,
 };

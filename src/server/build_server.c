@@ -31,23 +31,33 @@ scope_of(struct build *b, enum moment moment, const char *const *captures, const
 	};
 }
 
-/* False: reported. */
-static bool
-speaks(struct build *b, unsigned wanted, struct span at, const char *word)
+/* A protocol with one of these traits, as a message says it. */
+static const char *
+name_of_traits(unsigned wanted)
 {
-	if ((wanted & ~b->protocol->traits) == 0)
+	if ((wanted & PROTOCOL_HTTP) == 0 && (wanted & PROTOCOL_MESSAGES) != 0)
+		return "a protocol of messages";
+	return (wanted & PROTOCOL_MESSAGES) != 0 ? "protocol http, or one of messages" :
+	    "protocol http";
+}
+
+/* False: reported. `instead` is what to write, or NULL. */
+static bool
+speaks(struct build *b, unsigned wanted, struct span at, const char *word, const char *instead)
+{
+	if (wanted == 0 || (wanted & b->protocol->traits) != 0)
 		return true;
-
-	const char *name = "another";
-
-	for (const struct protocol_ops *const *p = registry_protocols; *p != NULL; p++)
-		if ((wanted & ~(*p)->traits) == 0) {
-			name = (*p)->name;
-			break;
-		}
-	diag_error(b->diag, at, "\"%s\" needs protocol %s; this server speaks %s", word, name,
-	    b->protocol->name);
+	diag_error(b->diag, at, "\"%s\" needs %s; this server speaks %s%s%s", word,
+	    name_of_traits(wanted), b->protocol->name, instead != NULL ? "; write: " : "",
+	    instead != NULL ? instead : "");
 	return false;
+}
+
+/* What to write in place of that step in this server, or NULL. */
+static const char *
+instead_of(const struct build *b, const struct handler_ops *ops)
+{
+	return (b->protocol->traits & (PROTOCOL_HTTP | PROTOCOL_MESSAGES)) != 0 ? ops->instead : NULL;
 }
 
 /* ------------------------------------------------------------------ steps */
@@ -61,7 +71,8 @@ add_step(struct build *b, struct filled *f, const char *const *captures, struct 
 	struct step step = { .ops = ops, .settings = f->data, .span = s->span };
 
 	b->scope = scope;
-	if (f->broken || !speaks(b, ops->protocols, s->values[0].span, f->row->name))
+	if (f->broken || !speaks(b, ops->protocols, s->values[0].span, f->row->name,
+			     instead_of(b, ops)))
 		return;
 
 	bool compiled = schema_compile(&b->reading, &scope, f);
@@ -255,7 +266,7 @@ read_pattern(struct build *b, const struct list *pattern, struct span at, struct
 	route->kind = ROUTE_ANY;
 	if (pattern->n == 0)
 		return true;
-	if (!speaks(b, PROTOCOL_HTTP, v[0].span, "route PATH"))
+	if (!speaks(b, PROTOCOL_HTTP, v[0].span, "route PATH", NULL))
 		return false;
 	if (pattern->n == 1 && !slice_is(v[0].raw, "=") && !slice_is(v[0].raw, "~"))
 		return read_path(b, &v[0], false, route);
@@ -340,7 +351,9 @@ build_route(struct build *b, struct server_build *sb, const struct step_list *in
 	b->reset_count = 0;
 	if (b->diag->errors == errors && !f->broken && !can_answer(&route->steps))
 		diag_error(b->diag, s->span,
-		    "no step of this route answers; add proxy, return, redirect, echo or close");
+		    "no step of this route answers; add proxy, %s, echo or close",
+		    (b->protocol->traits & PROTOCOL_MESSAGES) != 0 ? "reply, drop" :
+		    "return, redirect");
 }
 
 /* Without a route, the server's own steps are one. */
@@ -442,7 +455,7 @@ build_errors(struct build *b, struct server_build *sb)
 		struct step_list own = { 0 };
 		struct steps steps = { 0 };
 
-		if (!speaks(b, PROTOCOL_HTTP, items[i].statement->values[0].span, "error"))
+		if (!speaks(b, PROTOCOL_HTTP, items[i].statement->values[0].span, "error", NULL))
 			return;
 		b->failing = true;
 		read_steps(b, &line->steps, NULL, &own);

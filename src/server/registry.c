@@ -22,7 +22,9 @@ const struct protocol_ops *const registry_protocols[] = {
 	{ handler_headers_rows, (at) }, \
 	{ handler_rewrite_rows, (at) }, \
 	{ handler_proxy_rows, (at) }, \
+	{ handler_return_rows, (at) }, \
 	{ handler_reply_rows, (at) }, \
+	{ handler_drop_rows, (at) }, \
 	{ handler_redirect_rows, (at) }, \
 	{ handler_echo_rows, (at) }, \
 	{ handler_close_rows, (at) }

@@ -134,7 +134,6 @@ const struct elsewhere registry_elsewhere[] = {
 	BUT("split", "splitting traffic by share is not there yet"),
 	NOT_YET("control", "the control socket"),
 	NOT_YET("queue", "queueing for a peer"),
-	BUT("reply", "answering in declared protocols is not there yet; in HTTP write: return 200 \"…\";"),
 	NOT_YET("cache", "caching"),
 	NOT_YET("detect", "telling protocols apart on one address"),
 	BUT("send_proxy", "write: upstream NAME { proxy_protocol v1; } or v2"),
