@@ -332,7 +332,14 @@ lane_read(struct conn *c, struct slice in)
 
 	if (unlikely(l->leaving))
 		return in.n;
-	return heed(c, in, codec_of(c)->next(codec_of(c), l->codec, in, &c->engine->loop.scratch, &u), &u);
+
+	enum codec_verdict verdict =
+	    codec_of(c)->next(codec_of(c), l->codec, in, &c->engine->loop.scratch, &u);
+	size_t taken = heed(c, in, verdict, &u);
+
+	if (unlikely(l->draining) && (verdict == CODEC_MORE || taken == in.n))
+		lane_retire(c);
+	return taken;
 }
 
 /* ------------------------------------------------------------------ deadlines */
@@ -675,8 +682,11 @@ lane_left(struct conn *c, struct exchange *ex)
 
 	if (ex->client_back != NULL)
 		unlink_from(l, ex);
-	if (unlikely(ex->close_client) && !l->leaving)
-		lane_retire(c);
+	if (unlikely(ex->close_client) && !l->leaving) {
+		l->draining = ex->close_drains;
+		if (!l->draining)
+			lane_retire(c);
+	}
 	if (l->releasing)
 		return;
 	if (l->first != NULL)

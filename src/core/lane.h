@@ -34,6 +34,7 @@ struct lane {
 	uint8_t missed;                 /* heartbeats that brought nothing */
 	bool heard;                     /* a whole message came on it */
 	bool leaving;                   /* client: closes when all is answered */
+	bool draining;                  /* … and what is in hand, as far as it is whole */
 	bool releasing;                 /* answers that had to wait are being written */
 	bool finished;                  /* the codec was told of the end */
 };

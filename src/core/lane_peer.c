@@ -38,6 +38,8 @@ struct asked {
 	uint64_t oldest;                /* in order: the place whose answer comes next */
 	bool shared, once;
 	bool leaving;                   /* nothing more is asked on it */
+	uint8_t missed;                 /* heartbeats without an answer */
+	struct heartbeat beat;          /* `send` is heap */
 	const struct peer *peer;        /* of an own one: to compare, never looked into */
 	struct peer_run *run;
 	struct asked *list_next, **list_back;   /* of the run's shared ones, or the owner's */
@@ -167,6 +169,8 @@ become_idle(struct asked *a)
 		lane_retire(a->owner);
 	if (a->leaving || ((a->once || c->engine->draining) && a->owner == NULL))
 		conn_close(c);
+	else if (a->beat.interval != 0)
+		conn_expect(c, a->beat.interval, REASON_PEER_HEARTBEAT);
 	else if (a->shared)
 		conn_expect(c, a->run->pool_timeout, REASON_IDLE_TIMEOUT);
 	else
@@ -241,6 +245,7 @@ lane_peer_closed(struct conn *c)
 		conn_clear_hold(a->owner, HOLD_STEP);
 	/* Whoever fails the exchanges of it is still looking at it. */
 	scratch_free_later(&c->engine->loop.scratch, a->slots);
+	scratch_free_later(&c->engine->loop.scratch, (char *)(uintptr_t)a->beat.send.at);
 	scratch_free_later(&c->engine->loop.scratch, a);
 }
 
@@ -269,6 +274,17 @@ write_proxy_line(
 	return builder_slice(&b).n;
 }
 
+/* It outlives the snapshot. */
+static struct slice
+heap_slice(struct slice from)
+{
+	char *at = from.n != 0 ? memory_alloc(from.n) : NULL;
+
+	if (from.n != 0)
+		memcpy(at, from.at, from.n);
+	return slice_make(at, from.n);
+}
+
 static struct asked *
 open_one(struct exchange *ex, const struct protocol_ops *protocol, const struct upstream *u,
     const struct peer *p)
@@ -290,6 +306,8 @@ open_one(struct exchange *ex, const struct protocol_ops *protocol, const struct 
 	a->peer = p;
 	a->run = ex->snapshot->upstream_runs[u->index].peers[p->index];
 	l->asked = a;
+	a->beat = u->heartbeat;
+	a->beat.send = heap_slice(u->heartbeat.send);
 	c->write_timeout = (uint32_t)u->write_timeout;
 	return a;
 }
@@ -537,6 +555,7 @@ lane_answered(struct conn *c, const struct unit *u)
 	struct exchange *ex = s->exchange;
 
 	give_place(a, s);
+	a->missed = 0;
 	if (k->pairing == CODEC_IN_ORDER)
 		a->oldest++;
 	if (ex != NULL) {
@@ -598,6 +617,38 @@ fail_late(struct asked *a)
 		conn_expect(a->conn, due - now, REASON_PEER_TIMEOUT);
 }
 
+/* A question of nobody: its answer is swallowed, and says that the peer is there. */
+static void
+beat(struct asked *a)
+{
+	struct conn *c = a->conn;
+	const struct codec *k = codec_of(c);
+	char room[CODEC_ID_LONGEST];
+	struct draft d = { .body = a->beat.send };
+	struct slice wire;
+
+	if (a->missed >= a->beat.miss) {
+		engine_count(&c->engine->shared->reasons[REASON_PEER_HEARTBEAT], 1);
+		lane_peer_broken(c, REASON_PEER_HEARTBEAT);
+		conn_reset(c);
+		return;
+	}
+
+	uint64_t place = k->pairing != CODEC_NONE ? take_place(a, NULL) : 0;
+
+	if (place != 0)
+		a->given_up++;
+	if (place != 0 && k->pairing == CODEC_BY_ID)
+		d.id = k->id_make(k, place, room);
+	if (d.body.n == 0 && k->ping != NULL)
+		wire = k->ping(k);
+	else if (k->write(k, &d, &c->engine->loop.scratch, &wire) != NULL)
+		return;
+	a->missed += place != 0;
+	conn_write(c, wire);
+	conn_expect(c, a->beat.interval, REASON_PEER_HEARTBEAT);
+}
+
 void
 lane_peer_late(struct conn *c, enum reason reason)
 {
@@ -608,6 +659,8 @@ lane_peer_late(struct conn *c, enum reason reason)
 		conn_close(c);
 	} else if (reason == REASON_IDLE_TIMEOUT) {
 		conn_close(c);
+	} else if (reason == REASON_PEER_HEARTBEAT) {
+		beat(a);
 	} else if (c->hold != 0) {
 		/* Its answer may be there: we do not read it. */
 		conn_expect(c, LOOP_TICK, REASON_PEER_TIMEOUT);
