@@ -51,6 +51,8 @@ struct unit {
 	const void *of, *by;
 	/* of a decoder that made more than views: the exchange's arena holds it (loaded modules) */
 	void *decoded;
+	/* what fields found in it, for the next that is asked for: of the exchange's arena; or NULL */
+	void *found;
 	const char *fault;              /* BAD; SKIP: what was wrong, for the first time, or NULL */
 };
 
@@ -90,6 +92,8 @@ struct codec {
 	bool datagrams;                 /* a message is a datagram: it is read from datagrams alone */
 	uint32_t max;                   /* bytes of a message; obligatory */
 	const char *type;               /* the media type of a body, where HTTP carries it */
+	/* of its declaration: another one frames messages in another way */
+	uint64_t fingerprint;
 
 	/* A direction begins: `question` from client to peer. State is zeroed. */
 	void (*begin)(const struct codec *k, void *state, bool question);

@@ -329,7 +329,7 @@ add_names(struct arena *a, struct names *names, const struct field *fields, stru
 		const char *name = f->name;
 
 		if (f->flags & FIELD_FAMILY) {
-			if (rest.n == 0)
+			if (rest.n == 0 || !slice_ends(slice_of(name), SLICE(".")))
 				continue;
 			name = arena_printf(a, "%s" SLICE_FORMAT, f->name, SLICE_ARG(rest));
 		}
@@ -422,13 +422,17 @@ report_foreign(struct reading *r, const struct scope *scope, struct slice word, 
 
 		if (other == scope->protocol || find_in(fields_of(other), word, &name) == NULL)
 			continue;
+
+		const char *needs = other->codec != NULL ? "a protocol of messages" : "protocol ";
+		const char *which = other->codec != NULL ? "" : other->name;
+
 		if (scope->protocol != NULL)
 			diag_error(r->diag, at,
-			    "field \"" SLICE_FORMAT "\" needs protocol %s; this server speaks %s",
-			    SLICE_ARG(diag_word(word)), other->name, scope->protocol->name);
+			    "field \"" SLICE_FORMAT "\" needs %s%s; this server speaks %s",
+			    SLICE_ARG(diag_word(word)), needs, which, scope->protocol->name);
 		else
-			diag_error(r->diag, at, "field \"" SLICE_FORMAT "\" needs protocol %s",
-			    SLICE_ARG(diag_word(word)), other->name);
+			diag_error(r->diag, at, "field \"" SLICE_FORMAT "\" needs %s%s",
+			    SLICE_ARG(diag_word(word)), needs, which);
 		return true;
 	}
 	return false;
@@ -470,6 +474,7 @@ field_find(struct reading *r, const struct scope *scope, struct slice word, stru
 		    scope->where != NULL ? scope->where : "this");
 		return false;
 	}
+	out->type = out->field->type;
 	return out->field->prepare == NULL || out->field->prepare(r, scope, out, at);
 }
 
@@ -496,18 +501,20 @@ print_number(struct exchange *ex, int64_t number)
 bool
 field_text_nth(struct exchange *ex, const struct field_ref *ref, size_t nth, struct slice *out)
 {
-	struct field_value value;
+	struct field_value value = { .text = SLICE_EMPTY };
 
 	if (nth > 0 && !(ref->field->flags & FIELD_REPEATED))
 		return false;
 	if (!ref->field->get(ex, ref, nth, &value))
 		return false;
-	switch (ref->field->type) {
+	switch (ref->type == FIELD_ANY ? value.type : ref->type) {
 	case FIELD_TEXT:
+	case FIELD_BARE:
+	case FIELD_ANY:
 		*out = value.text;
 		break;
 	case FIELD_NUMBER:
-		*out = print_number(ex, value.number);
+		*out = value.text.n > 0 ? value.text : print_number(ex, value.number);
 		break;
 	case FIELD_ADDRESS:
 		*out = addr_print_host(

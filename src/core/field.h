@@ -16,12 +16,25 @@ struct field_ref;
 /* When it can be known first. */
 enum moment { MOMENT_OPEN, MOMENT_QUESTION, MOMENT_ANSWER, MOMENT_END };
 
-enum field_type { FIELD_TEXT, FIELD_NUMBER, FIELD_ADDRESS };
+enum field_type {
+	FIELD_TEXT,
+	FIELD_NUMBER,
+	FIELD_ADDRESS,
+	/* of values alone: a word that is neither text nor integer: true, null, 1.5 */
+	FIELD_BARE,
+	/* not of values: each says what it is (JSON), and a literal by its form what it is compared as */
+	FIELD_ANY,
+};
 
 struct field_value {
-	struct slice text;              /* FIELD_TEXT; lives to the end of the pass, or longer */
+	/*
+	 * FIELD_TEXT and FIELD_BARE; lives to the end of the pass, or longer. Of a FIELD_NUMBER how
+	 * it is printed, where `number` has no room for it
+	 */
+	struct slice text;
 	int64_t number;
 	const struct addr *addr;
+	enum field_type type;           /* said where the field's is FIELD_ANY */
 };
 
 /*
@@ -36,7 +49,7 @@ struct field_cursor {
 };
 
 enum field_flags {
-	/* takes a name behind its own: header.NAME; `name` ends with a dot */
+	/* takes a name behind its own: header.NAME, msg[0]; `name` ends with a dot or a bracket */
 	FIELD_FAMILY = 1,
 	FIELD_REPEATED = 2,             /* may have several values: any may match */
 	FIELD_NOCASE = 4,               /* compares without case (hosts) */
@@ -59,8 +72,8 @@ struct field {
 	bool (*get)(
 	    struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out);
 	/*
-	 * Of a family: makes ref->known/more from ref->name; false: there is no such (it says so).
-	 * NULL: nothing to prepare.
+	 * Of a family: makes ref->known/more from ref->name, and may say ref->type better; false:
+	 * there is no such (it says so). NULL: nothing to prepare.
 	 */
 	bool (*prepare)(
 	    struct reading *r, const struct scope *scope, struct field_ref *ref, struct span at);
@@ -70,6 +83,7 @@ struct field {
 struct field_ref {
 	const struct field *field;
 	struct slice name;              /* of a family: what stands behind the dot */
+	enum field_type type;           /* the field's, or what its family knows better */
 	unsigned known;                 /* enum known of a header */
 	const void *more;
 };

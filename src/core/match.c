@@ -320,6 +320,7 @@ const struct type type_regex = {
 enum test {
 	TEST_OR, TEST_AND,              /* of children */
 	TEST_TEXTS,                     /* the value is one of these */
+	TEST_BARES,                     /* the same, of a value that is a bare word */
 	TEST_RANGES,                    /* the number is in one of these */
 	TEST_NETWORKS,                  /* the address is in one of these */
 	TEST_REGEX,
@@ -354,7 +355,8 @@ is_group(const struct condition *c)
 }
 
 static const char *const type_words[] = {
-	[FIELD_TEXT] = "a text", [FIELD_NUMBER] = "a number", [FIELD_ADDRESS] = "an address"
+	[FIELD_TEXT] = "a text", [FIELD_NUMBER] = "a number", [FIELD_ADDRESS] = "an address",
+	[FIELD_BARE] = "a word", [FIELD_ANY] = "a value",
 };
 static const char *const operators[] = {
 	[IS_EQUAL] = "==",
@@ -448,8 +450,8 @@ report_number(struct reading *r, const struct condition *c, const struct value *
 
 	if (v->kind == VALUE_STRING && parse_number(v->raw, &number))
 		diag_error(r->diag, v->span,
-		    "\"%s\" is a number; write " SLICE_FORMAT " without quotes", c->ref.field->name,
-		    SLICE_ARG(v->raw));
+		    "\"%s" SLICE_FORMAT "\" is a number; write " SLICE_FORMAT " without quotes",
+		    c->ref.field->name, SLICE_ARG(diag_word(c->ref.name)), SLICE_ARG(v->raw));
 	else
 		diag_error(r->diag, v->span, "\"" SLICE_FORMAT "\" is not a number",
 		    SLICE_ARG(diag_word(v->raw)));
@@ -524,8 +526,8 @@ compile_ranges(struct reading *r, struct condition *c, const struct expression *
 			if (!parse_range(v->raw, &range))
 				return report_number(r, c, v);
 			diag_error(r->diag, v->span,
-			    "a range stands behind \"in\": %s in (" SLICE_FORMAT ")",
-			    c->ref.field->name, SLICE_ARG(diag_word(v->raw)));
+			    "a range stands behind \"in\": " SLICE_FORMAT " in (" SLICE_FORMAT ")",
+			    SLICE_ARG(diag_word(e->field.raw)), SLICE_ARG(diag_word(v->raw)));
 			return false;
 		}
 		c->ranges[i] = comparison_range(e->comparison, number);
@@ -574,15 +576,76 @@ compile_pattern(struct reading *r, struct condition *c, const struct expression 
 {
 	const struct value *v = &e->operands[0];
 
-	if (c->ref.field->type != FIELD_TEXT) {
+	if (c->ref.type != FIELD_TEXT && c->ref.type != FIELD_ANY) {
 		diag_error(r->diag, e->field.span,
 		    "\"" SLICE_FORMAT "\" is %s; \"~\" wants a text field",
-		    SLICE_ARG(diag_word(e->field.raw)), type_words[c->ref.field->type]);
+		    SLICE_ARG(diag_word(e->field.raw)), type_words[c->ref.type]);
 		return false;
 	}
 	c->test = TEST_REGEX;
 	c->regex = regex_compile(r, v->raw, c->ref.field->flags & FIELD_NOCASE, v->span);
 	return c->regex != NULL;
+}
+
+/* What a literal is compared as, where its form says so: 5 and 1..9; true, null, 1.5; "text", text. */
+static enum test
+form_of(const struct value *v)
+{
+	struct range range;
+
+	if (v->kind == VALUE_STRING)
+		return TEST_TEXTS;
+	if (parse_range(v->raw, &range))
+		return TEST_RANGES;
+	if (slice_is(v->raw, "true") || slice_is(v->raw, "false") || slice_is(v->raw, "null") ||
+	    (v->raw.n > 1 && ascii_is_digit(v->raw.at[v->raw.at[0] == '-'])))
+		return TEST_BARES;
+	return TEST_TEXTS;
+}
+
+/* The operands of one form, as a test of its own; count 0: there are none. */
+static bool
+compile_form(struct reading *r, struct condition *c, const struct expression *e, enum test form)
+{
+	struct expression some = *e;
+
+	some.operands = arena_array(r->arena, e->operand_count, sizeof(*some.operands));
+	some.operand_count = 0;
+	for (size_t i = 0; i < e->operand_count; i++)
+		if (form_of(&e->operands[i]) == form)
+			some.operands[some.operand_count++] = e->operands[i];
+	c->count = (uint32_t)some.operand_count;
+	if (c->count == 0)
+		return true;
+	if (form == TEST_RANGES)
+		return compile_ranges(r, c, &some);
+	if (!compile_texts(r, c, &some))
+		return false;
+	c->test = (uint8_t)form;
+	return true;
+}
+
+/* One test; or where the literals have several forms, a group with one of each. */
+static bool
+compile_forms(struct reading *r, struct condition *c, const struct expression *e, bool ordered)
+{
+	static const enum test forms[] = { TEST_TEXTS, TEST_BARES, TEST_RANGES };
+	struct condition group = { .test = c->negated ? TEST_AND : TEST_OR };
+
+	if (ordered)
+		return compile_ranges(r, c, e);
+	group.children = arena_array(r->arena, ARRAY_COUNT(forms), sizeof(*group.children));
+	for (size_t i = 0; i < ARRAY_COUNT(forms); i++) {
+		struct condition *one = arena_alloc(r->arena, sizeof(*one));
+
+		*one = *c;
+		if (!compile_form(r, one, e, forms[i]))
+			return false;
+		if (one->count > 0)
+			group.children[group.count++] = one;
+	}
+	*c = group.count > 1 ? group : *group.children[0];
+	return true;
 }
 
 /* The operands, by the field's type and the operator. */
@@ -595,19 +658,22 @@ compile_operands(struct reading *r, struct condition *c, const struct expression
 	c->count = (uint32_t)e->operand_count;
 	if (e->kind == EXPRESSION_COMPARE && e->comparison == IS_MATCH)
 		return compile_pattern(r, c, e);
-	if (ordered && c->ref.field->type != FIELD_NUMBER) {
+	if (ordered && c->ref.type != FIELD_NUMBER && c->ref.type != FIELD_ANY) {
 		diag_error(r->diag, e->field.span,
 		    "\"" SLICE_FORMAT "\" is %s; \"%s\" wants a number field",
-		    SLICE_ARG(diag_word(e->field.raw)), type_words[c->ref.field->type],
+		    SLICE_ARG(diag_word(e->field.raw)), type_words[c->ref.type],
 		    operators[e->comparison]);
 		return false;
 	}
-	switch (c->ref.field->type) {
+	switch (c->ref.type) {
 	case FIELD_NUMBER:
 		return compile_ranges(r, c, e);
 	case FIELD_ADDRESS:
 		return compile_networks(r, c, e);
+	case FIELD_ANY:
+		return compile_forms(r, c, e, ordered);
 	case FIELD_TEXT:
+	case FIELD_BARE:
 		break;
 	}
 	return compile_texts(r, c, e);
@@ -729,6 +795,13 @@ networks_have(const struct condition *c, const struct addr *a)
 	return false;
 }
 
+/* Where each value says what it is, "1" is not 1. */
+static bool
+is_of(const struct condition *c, const struct field_value *value, enum field_type type)
+{
+	return c->ref.type != FIELD_ANY || value->type == type;
+}
+
 static bool
 value_fits(const struct condition *c, struct exchange *ex, const struct field_value *value)
 {
@@ -736,9 +809,11 @@ value_fits(const struct condition *c, struct exchange *ex, const struct field_va
 
 	switch (c->test) {
 	case TEST_TEXTS:
-		return texts_have(c, value->text);
+		return is_of(c, value, FIELD_TEXT) && texts_have(c, value->text);
+	case TEST_BARES:
+		return is_of(c, value, FIELD_BARE) && texts_have(c, value->text);
 	case TEST_RANGES:
-		return ranges_have(c, value->number);
+		return is_of(c, value, FIELD_NUMBER) && ranges_have(c, value->number);
 	case TEST_NETWORKS:
 		return networks_have(c, value->addr);
 	case TEST_REGEX:
@@ -839,6 +914,7 @@ fits_within(const struct condition *a, const struct condition *b)
 		return false;
 	switch (a->test) {
 	case TEST_TEXTS:
+	case TEST_BARES:
 		for (size_t i = 0; i < a->count; i++)
 			if (!texts_have(b, a->texts[i]))
 				return false;
@@ -952,6 +1028,7 @@ condition_fingerprint(const struct condition *c)
 			f = fingerprint_add(f, &child, sizeof(child));
 			break;
 		case TEST_TEXTS:
+		case TEST_BARES:
 			f = add_slice(f, c->texts[i]);
 			break;
 		case TEST_RANGES:

@@ -51,54 +51,6 @@ build_reset(struct build *b, const struct handler_ops *ops)
 
 /* ------------------------------------------------------------------ small things */
 
-static const char *
-protocol_name(void *what, size_t i)
-{
-	return registry_protocols[i]->name;
-}
-
-static void
-report_no_protocol(struct build *b, const struct name *name)
-{
-	char text[256];
-	struct builder known = builder_on(text, sizeof(text) - 1);
-
-	for (const struct protocol_ops *const *p = registry_protocols; *p != NULL; p++)
-		builder_printf(&known, "%s%s",
-		    p == registry_protocols ? ""
-		    : p[1] == NULL          ? " and "
-					    : ", ",
-		    (*p)->name);
-	diag_error(b->diag, name->span, "there is no protocol \"%.*s\"; there are %.*s",
-	    SLICE_ARG(diag_word(name->text)), (int)known.n, known.at);
-}
-
-const struct protocol_ops *
-build_find_protocol(struct build *b, const struct name *name)
-{
-	const struct protocol_ops *found =
-	    name->text.n == 0 ? registry_protocols[0] : registry_protocol(name->text);
-	size_t count = 0;
-
-	if (found != NULL)
-		return found;
-	while (registry_protocols[count] != NULL)
-		count++;
-
-	const char *closest = diag_closest(name->text, protocol_name, NULL, count);
-	const struct elsewhere *elsewhere = schema_elsewhere(&b->reading, "protocol", name->text);
-
-	if (elsewhere != NULL)
-		schema_report_elsewhere(&b->reading, name->text, name->span, elsewhere);
-	else if (closest != NULL)
-		diag_error(b->diag, name->span,
-		    "there is no protocol \"%.*s\"; did you mean \"%s\"?",
-		    SLICE_ARG(diag_word(name->text)), closest);
-	else
-		report_no_protocol(b, name);
-	return NULL;
-}
-
 bool
 build_address(struct build *b, const struct endpoint *e, struct addr *out)
 {
@@ -263,6 +215,7 @@ resolve(struct build *b)
 
 	build_main(b);
 	build_maps(b);
+	build_protocols(b);
 	build_upstreams(b);
 	build_servers(b);
 	build_listeners(b);
@@ -325,6 +278,7 @@ begin(struct build *b, const struct build_input *in, struct diag *diag)
 	};
 	arena_init(&b->work, NULL, 0);
 	map_init(&b->maps, &s->arena, false);
+	map_init(&b->declared, &b->work, false);
 	map_init(&b->upstreams, &b->work, false);
 	map_init(&b->places, &b->work, false);
 	map_init(&b->logs, &b->work, false);

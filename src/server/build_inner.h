@@ -24,6 +24,7 @@ struct main_block {
 	struct server_settings defaults;
 	struct list upstreams;          /* struct filled of struct named_upstream */
 	struct list maps;               /* … of struct map_block */
+	struct list protocols;          /* … of struct protocol_block */
 	struct list servers;            /* … of struct server_block */
 };
 
@@ -98,6 +99,11 @@ struct build {
 	struct arena work;              /* the tree, and lists that the snapshot does not keep */
 	struct main_block main;
 	struct map maps;                /* name -> struct field_map */
+	/* all that there are by now, NULL behind them; work arena */
+	const struct protocol_ops **protocols;
+	size_t protocol_count, protocol_room;
+	/* name -> struct name, of those that the configuration declares, be they right or wrong */
+	struct map declared;
 	struct map upstreams;           /* name -> struct upstream */
 	struct map places;              /* address written in place -> struct upstream of it */
 	struct upstream **upstream_items;       /* in order; work arena */
@@ -123,10 +129,17 @@ struct build {
 /* build.c */
 /* The address to bind or connect to; false: reported. `any` becomes [::]. */
 MUST_USE bool build_address(struct build *b, const struct endpoint *e, struct addr *out);
-/* The protocol of that name; the default when none is said. NULL: reported. */
-const struct protocol_ops *build_find_protocol(struct build *b, const struct name *name);
 /* Copies settings into the snapshot, their log resolved. */
 const struct settings *build_keep_settings(struct build *b, const struct settings *settings);
+
+/* build_protocol.c */
+void build_protocols(struct build *b);
+/* The protocol of that name; the default when none is said. NULL: reported. */
+const struct protocol_ops *build_find_protocol(struct build *b, const struct name *name);
+
+/* build_example.c */
+struct declared;
+void build_examples(struct build *b, const struct declared *x, const struct list *examples);
 
 /* build_upstream.c */
 void build_upstreams(struct build *b);

@@ -370,6 +370,9 @@ fingerprint(const struct listener *l)
 	uint64_t so_far =
 	    fingerprint_add(FINGERPRINT_START, l->protocol->name, strlen(l->protocol->name) + 1);
 
+	if (l->protocol->codec != NULL)
+		so_far = fingerprint_add(so_far, &l->protocol->codec->fingerprint,
+		    sizeof(l->protocol->codec->fingerprint));
 	return fingerprint_add(so_far, l->proxy_line ? "proxy" : "plain", 5);
 }
 

@@ -23,7 +23,7 @@ scope_of(struct build *b, enum moment moment, const char *const *captures, const
 {
 	return (struct scope){
 		.protocol = b->protocol,
-		.protocols = registry_protocols,
+		.protocols = b->protocols,
 		.moment = moment_of(b, moment),
 		.captures = captures,
 		.maps = &b->maps,

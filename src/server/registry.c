@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "handlers/handlers.h"
+#include "protocols/frame/frame_rows.h"
 #include "protocols/http/h1.h"
 #include "protocols/raw.h"
 #include "server/build_inner.h"
@@ -270,6 +271,11 @@ static const struct directive main_rows[] = {
 	    .offset = offsetof(struct main_block, maps), .size = sizeof(struct map_block),
 	    .inside = map_tables,
 	    .help = "A field map.NAME whose value follows from that of another field." },
+	{ "protocol", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS,
+	    .arguments = protocol_block_arguments,
+	    .offset = offsetof(struct main_block, protocols),
+	    .size = sizeof(struct protocol_block), .inside = protocol_block_tables,
+	    .help = "A protocol of messages: what marks where one ends, and what stands in it." },
 	{ "upstream", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = upstream_arguments,
 	    .offset = offsetof(struct main_block, upstreams), .size = sizeof(struct named_upstream),
 	    .inside = upstream_tables, .help = "A group of backends under one name." },

@@ -6,6 +6,7 @@
 #include "protocols/frame/declared.h"
 
 #include "core/exchange.h"
+#include "core/lane.h"
 #include "core/match.h"
 #include "core/text.h"
 
@@ -132,7 +133,10 @@ idempotent(const struct codec *k, struct exchange *ex)
 {
 	const struct declared *x = declared_of(k);
 
-	return x->idempotent || condition_is(x->idempotent_when, ex);
+	for (size_t i = 0; i < x->idempotent_count; i++)
+		if (x->idempotent[i] == NULL || condition_is(x->idempotent[i], ex))
+			return true;
+	return false;
 }
 
 static const char *
@@ -190,11 +194,9 @@ declared_init(struct declared *x, const char *name)
 		k->id_set = declared_id_set;
 	}
 	k->error = x->error != NULL ? error : NULL;
-	k->idempotent = x->idempotent || x->idempotent_when != NULL ? idempotent : NULL;
-	x->ops = (struct protocol_ops){
-		.name = name,
-		.traits = PROTOCOL_TURNS | PROTOCOL_MESSAGES |
-		    (k->datagrams ? PROTOCOL_DATAGRAMS : 0u),
-		.codec = k,
-	};
+	k->set = declared_set;
+	k->idempotent = x->idempotent_count > 0 ? idempotent : NULL;
+	x->ops = (struct protocol_ops){ LANE_OPS, .name = name, .fields = declared_fields, .codec = k };
+	if (k->datagrams)
+		x->ops.traits |= PROTOCOL_DATAGRAMS;
 }

@@ -19,8 +19,9 @@ struct declared {
 	struct frame frame;
 	struct frame_name id;           /* what answers are paired by, where a field does */
 	const struct text *error;       /* or NULL: it has no words for a failure */
-	bool idempotent;                /* asking twice does no harm: always, or */
-	const struct condition *idempotent_when;        /* when this holds; or NULL */
+	/* asking twice does no harm when one of these holds; NULL among them: always */
+	const struct condition **idempotent;
+	size_t idempotent_count;
 	/* what a configuration asks of a body of JSON: found in one walk, on first use */
 	struct json_path *paths;
 	size_t path_count, path_room;
@@ -53,7 +54,16 @@ declared_view(const struct unit *u)
 	};
 }
 
+/* declared_fields.c: of every declared protocol; and codec.set. */
+extern const struct field declared_fields[];
+bool declared_set(const struct codec *k, struct reading *r, const struct value *name,
+    const struct value *value, struct unit_set *set);
+
 /* declared_write.c: codec.write and codec.id_set. */
+/* Of a message of a switch. */
+uint64_t declared_type(const struct frame *f, struct slice inner);
+/* What a field is set to, as its bits; false: it has no room for it. */
+MUST_USE bool declared_number(const struct frame_field *field, struct slice text, uint64_t *bits);
 const char *declared_write(
     const struct codec *k, const struct draft *d, struct scratch *scratch, struct slice *wire);
 const char *declared_id_set(const struct codec *k, const struct unit *u, struct slice id,

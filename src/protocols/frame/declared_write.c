@@ -6,8 +6,6 @@
  */
 #include "protocols/frame/declared.h"
 
-#include <stdlib.h>
-
 /* ------------------------------------------------------------------ header fields */
 
 static bool
@@ -33,7 +31,16 @@ read_number(struct slice text, uint64_t *number)
 	return true;
 }
 
-/* An unsigned field has no room for what is below nothing, whatever its bits say. */
+bool
+declared_number(const struct frame_field *field, struct slice text, uint64_t *bits)
+{
+	bool minus = slice_starts(text, SLICE("-")), is_signed = field->number.form == NUMBER_SIGNED;
+
+	/* what the bits say is not what was said */
+	return read_number(text, bits) && (is_signed ? minus || *bits <= INT64_MAX : !minus) &&
+	       number_fits(&field->number, *bits);
+}
+
 static bool
 take_set(const struct frame *f, const struct unit_set *from, struct frame_set *to, uint64_t *type)
 {
@@ -44,10 +51,7 @@ take_set(const struct frame *f, const struct unit_set *from, struct frame_set *t
 		to->text = from->value;
 		return true;
 	}
-	if (!read_number(from->value, &to->number) ||
-	    (field->number.form != NUMBER_SIGNED && slice_starts(from->value, SLICE("-"))) ||
-	    (field->number.form == NUMBER_SIGNED && to->number > INT64_MAX &&
-		!slice_starts(from->value, SLICE("-"))))
+	if (!declared_number(field, from->value, &to->number))
 		return false;
 	if (is_type(f, field))
 		*type = to->number;
@@ -165,8 +169,8 @@ put_id(const struct declared *x, struct slice id, struct frame_draft *draft,
 
 /* ------------------------------------------------------------------ the message */
 
-static uint64_t
-type_of(const struct frame *f, struct slice inner)
+uint64_t
+declared_type(const struct frame *f, struct slice inner)
 {
 	uint64_t type = 0;
 	size_t taken;
@@ -189,7 +193,7 @@ repeat(const struct frame *f, const struct draft *d, struct frame_draft *draft)
 	if (q == NULL || q->of != f)
 		return;
 	if (f->kind == FRAME_SWITCH)
-		draft->type = type_of(f, q->inner);
+		draft->type = declared_type(f, q->inner);
 	if (by->kind != FRAME_HEADERS)
 		draft->head = slice_first(q->inner, MIN_OF(by->head, q->body_at));
 }
