@@ -406,7 +406,8 @@ close_quietly(struct conn *c, enum reason reason)
 	conn_end(c);
 }
 
-static void
+/* False: there is nobody. */
+static bool
 beat(struct conn *c, const struct heartbeat *h)
 {
 	struct lane *l = conn_state(c);
@@ -416,15 +417,16 @@ beat(struct conn *c, const struct heartbeat *h)
 
 	if (l->missed >= h->miss) {
 		close_quietly(c, REASON_HEARTBEAT);
-		return;
+		return false;
 	}
 	l->missed++;
 	l->beaten = age(c);
 	if (h->send.n == 0 && k->ping != NULL)
 		wire = k->ping(k);
 	else if (k->write(k, &d, &c->engine->loop.scratch, &wire) != NULL)
-		return;
+		return true;
 	conn_write(c, wire);
+	return true;
 }
 
 static void
@@ -446,7 +448,8 @@ client_late(struct conn *c)
 			conn_clear_hold(c, HOLD_RATE);
 			break;
 		case REASON_HEARTBEAT:
-			beat(c, &limits->heartbeat);
+			if (!beat(c, &limits->heartbeat))
+				return;
 			break;
 		case REASON_MESSAGE_TIMEOUT:
 			refuse(c, late.reason);
@@ -603,13 +606,13 @@ keep_newest(struct conn *c, struct lane *l, struct slice wire, size_t most)
 		drop_oldest(c, l->held);
 }
 
-/* All that was written is out: what waited follows, as far as it is taken. */
+/* All that was written is out: what waited follows. */
 static void
 let_go_held(struct conn *c, struct lane *l)
 {
 	struct held *h = l->held;
 
-	while (h != NULL && h->first != NULL && conn_waiting(c) < h->n) {
+	while (h != NULL && h->first != NULL) {
 		struct held_message *m = h->first;
 
 		conn_write(c, scratch_slice(&c->engine->loop.scratch, slice_make(m->bytes, m->n)));
