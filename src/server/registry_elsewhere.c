@@ -147,7 +147,6 @@ const struct elsewhere registry_elsewhere[] = {
 	BUT("balance", "peers are taken in turn by weight; other ways are not there yet"),
 	BUT("zone", "workers always share what they know of peers"),
 	NOT_YET("health_check", "asking peers for their health"),
-	NOT_YET("check", "asking peers for their health"),
 
 	/* HAProxy */
 	BUT("frontend", "HAProxy's frontend is a server here: server NAME { listen …; }"),
@@ -171,7 +170,7 @@ const struct elsewhere registry_elsewhere[] = {
 	 * words that mean another thing elsewhere, with their place: a block, or the directive
 	 * whose option they are
 	 */
-	NOT_YET("the top level protocol", "declaring protocols"),
+	NOT_YET("upstream check", "asking peers for their health"),
 	BUT("timeout read", "the silence of a backend is bounded by: upstream NAME { timeout { header …; idle …; } }"),
 	BUT("buffer request", "write: buffer { question SIZE; }"),
 	BUT("buffer response", "write: buffer { answer SIZE; }"),

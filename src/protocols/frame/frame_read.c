@@ -348,8 +348,10 @@ shape_headers(struct shaping *x, const struct statement *s)
 	name = w.fine ? next(&w, "the name of a line") : NULL;
 	if (name != NULL)
 		f->length_name = arena_slice(x->r->arena, name->raw);
-	if (w.fine && take(&w, "else"))
+	if (w.fine && take(&w, "else")) {
+		f->otherwise.any[f->otherwise.count++] = take_bytes(&w, "a boundary");
 		take_strings(&w, &f->otherwise, NULL);
+	}
 	return end(&w, "headers are written: until BYTES length NAME [else BYTES]");
 }
 
@@ -551,8 +553,8 @@ case_value(struct reading *r, const struct frame *f, const struct value *v, uint
 	    number_read(&f->tag.number, bytes, out, &taken) == NUMBER_GOOD && taken == bytes.n)
 		return true;
 	diag_error(r->diag, v->span,
-	    "\"" SLICE_FORMAT "\" is not a type: a number, or its %u bytes in quotes",
-	    SLICE_ARG(diag_word(v->raw)), f->tag.number.width);
+	    "\"" SLICE_FORMAT "\" is no type here: a number, or its bytes in quotes, as many as it has",
+	    SLICE_ARG(diag_word(v->raw)));
 	return false;
 }
 

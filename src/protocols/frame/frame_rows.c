@@ -81,6 +81,11 @@ static const struct argument bytes_count_arguments[] = {
 	{ 0 },
 };
 
+static const struct argument fixed_arguments[] = {
+	{ .name = "N", .type = &type_integer, .min = 1, .max = FRAME_MAX_MOST },
+	{ 0 },
+};
+
 static const struct argument size_arguments[] = {
 	{ .name = "SIZE", .type = &type_size, .min = 1, .max = FRAME_MAX_MOST },
 	{ 0 },
@@ -148,7 +153,7 @@ static const struct directive shape_rows[] = {
 	{ "header", DIRECTIVE_SETTING, .arguments = bytes_count_arguments,
 	    .offset = IN_SHAPE(header),
 	    .help = "Where the body begins; not said: behind what is known to stand there." },
-	{ "fixed", DIRECTIVE_SETTING, .arguments = bytes_count_arguments,
+	{ "fixed", DIRECTIVE_SETTING, .arguments = fixed_arguments,
 	    .offset = IN_SHAPE(fixed), .help = "Every message has so many bytes." },
 	{ "headers", DIRECTIVE_SETTING, .arguments = headers_arguments,
 	    .offset = IN_SHAPE(headers),
