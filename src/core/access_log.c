@@ -135,11 +135,37 @@ field_of(const struct message *m, enum known known)
 	return value;
 }
 
-/* A talk, or a question that was not understood: no. */
+/* A talk, a message, or a question that was not understood: no. */
 static bool
 has_head(const struct exchange *ex)
 {
-	return ex->question.base != NULL && ex->question.method_text.n != 0;
+	return ex->question.base != NULL && ex->question.method_text.n != 0 && ex->unit == NULL;
+}
+
+/* The tunnel of a talk has let go of the snapshot and of the server in it. */
+static const struct protocol_ops *
+protocol_of(const struct exchange *ex)
+{
+	const struct conn *c = ex->client != NULL ? ex->client : ex->peer;
+
+	return ex->server != NULL ? ex->server->protocol : c != NULL ? c->protocol : NULL;
+}
+
+static struct slice
+protocol_name(const struct exchange *ex)
+{
+	const struct protocol_ops *protocol = protocol_of(ex);
+
+	return protocol != NULL ? slice_of(protocol->name) : SLICE_EMPTY;
+}
+
+/* One that was read, or that could not be. */
+static bool
+is_message(const struct exchange *ex)
+{
+	const struct protocol_ops *protocol = protocol_of(ex);
+
+	return protocol != NULL && protocol->codec != NULL && !ex->talk;
 }
 
 /* ------------------------------------------------------------------ combined */
@@ -159,11 +185,31 @@ put_request(struct builder *b, const struct message *m)
 	builder_put(b, m->minor == 0 ? " HTTP/1.0" : " HTTP/1.1", 9);
 }
 
+/* A message has three words as a request has: MESSAGE server protocol. */
+static void
+put_message(struct builder *b, const struct exchange *ex)
+{
+	BUILDER_LITERAL(b, "MESSAGE ");
+	put_value(b, ex->server_name, SHORT_MOST, builder_log);
+	builder_byte(b, ' ');
+	put_value(b, protocol_name(ex), SHORT_MOST, builder_log);
+}
+
+/* A message that failed has the status that its failure has elsewhere; one that did not has none. */
+static uint16_t
+status_of(const struct exchange *ex)
+{
+	return unlikely(ex->status == 0) && is_message(ex) ? reason_texts[ex->reason].status :
+	    ex->status;
+}
+
 static void
 put_status(struct builder *b, const struct exchange *ex)
 {
-	if (ex->status != 0)
-		builder_number(b, ex->status);
+	uint16_t status = status_of(ex);
+
+	if (status != 0)
+		builder_number(b, status);
 	else if (ex->reason == REASON_CLIENT_GONE && !ex->talk)
 		BUILDER_LITERAL(b, "499");
 	else
@@ -190,6 +236,8 @@ put_combined(struct builder *b, const struct exchange *ex)
 	BUILDER_LITERAL(b, "] \"");
 	if (has_head(ex))
 		put_request(b, &ex->question);
+	else if (is_message(ex))
+		put_message(b, ex);
 	else
 		builder_byte(b, '-');
 	BUILDER_LITERAL(b, "\" ");
@@ -251,24 +299,15 @@ put_time(struct builder *b)
 	builder_slice_put(b, slice_after(date, seconds));
 }
 
-/* The tunnel of a talk has let go of the snapshot and of the server in it. */
-static struct slice
-protocol_of(const struct exchange *ex)
-{
-	const struct conn *c = ex->client != NULL ? ex->client : ex->peer;
-	const struct protocol_ops *protocol = ex->server != NULL ? ex->server->protocol :
-	    c != NULL ? c->protocol : NULL;
-
-	return protocol != NULL ? slice_of(protocol->name) : SLICE_EMPTY;
-}
-
 static void
 put_question(struct builder *b, const struct exchange *ex)
 {
 	const struct message *m = &ex->question;
 
 	if (!has_head(ex)) {
-		put_text(b, SLICE(",\"protocol\":\""), protocol_of(ex), SHORT_MOST);
+		put_text(b, SLICE(",\"protocol\":\""), protocol_name(ex), SHORT_MOST);
+		if (ex->unit != NULL)
+			put_text(b, SLICE(",\"message_id\":\""), unit_id(ex->unit), SHORT_MOST);
 		return;
 	}
 	put_text(b, SLICE(",\"host\":\""), m->host, SHORT_MOST);
@@ -284,8 +323,8 @@ put_outcome(struct builder *b, const struct exchange *ex)
 {
 	uint64_t us = clock_us() - ex->started_us;
 
-	if (ex->status != 0)
-		put_number(b, SLICE(",\"status\":"), ex->status);
+	if (status_of(ex) != 0)
+		put_number(b, SLICE(",\"status\":"), status_of(ex));
 	put_number(b, SLICE(",\"bytes_sent\":"), ex->sent);
 	put_number(b, SLICE(",\"bytes_received\":"), ex->received);
 	put_number(b, SLICE(",\"duration\":"), us / 1000);

@@ -147,7 +147,7 @@ struct codec {
  * Build time: whether a draft can be written, in the protocol of that name. An answer is tried with an
  * id where it will have one. False: reported.
  */
-MUST_USE bool codec_check(const struct codec *k, const char *protocol, const struct draft *d,
+bool codec_check(const struct codec *k, const char *protocol, const struct draft *d,
     struct reading *r, struct span at);
 
 /* The slices that lie in `from` now lie in `to`: the same bytes elsewhere. */

@@ -148,6 +148,9 @@ void build_upstreams_end(struct build *b);
 
 /* build_server.c: routes and steps. */
 void build_server(struct build *b, struct server_build *sb);
+/* What a silent client (or, as a question, a peer) is sent can be said in that protocol. */
+void build_check_heartbeat(struct build *b, const struct protocol_ops *protocol,
+    const struct heartbeat *h, bool question, struct span at);
 /*
  * What a server or an upstream says itself, in its routes too, and has no use for in that protocol.
  * Defaults are for all.

@@ -550,6 +550,23 @@ build_check_uses(struct build *b, const char *what, const struct protocol_ops *p
 }
 
 void
+build_check_heartbeat(struct build *b, const struct protocol_ops *protocol,
+    const struct heartbeat *h, bool question, struct span at)
+{
+	const struct codec *k = protocol->codec;
+	struct draft draft = { .body = h->send, .is_answer = !question };
+
+	if (k == NULL || h->interval == 0)
+		return;
+	if (h->send.n != 0)
+		codec_check(k, protocol->name, &draft, &b->reading, at);
+	else if (k->ping == NULL || k->ping(k).n == 0)
+		diag_error(b->diag, at,
+		    "%s has no ping of its own; write: heartbeat { interval …; send \"…\"; }",
+		    protocol->name);
+}
+
+void
 build_server(struct build *b, struct server_build *sb)
 {
 	const struct server_block *block = sb->block;
@@ -563,6 +580,7 @@ build_server(struct build *b, struct server_build *sb)
 	server->settings = *build_keep_settings(b, &block->settings.common);
 	b->settings = &server->settings;
 	server->trust = trust_keep(&block->settings.trust);
+	build_check_heartbeat(b, b->protocol, &block->settings.listener.heartbeat, false, sb->span);
 	build_check_uses(b, "server", b->protocol, servers[sb - b->servers].statement->block);
 	check_order(b, sb);
 	read_steps(b, &block->steps, NULL, &own);

@@ -120,8 +120,10 @@ build_named(struct build *b, const struct named_upstream *named, const struct bl
 	map_add(&b->upstreams, u->name, u);
 	if (named->block.protocol.text.n != 0)
 		u->protocol = build_find_protocol(b, &named->block.protocol);
-	if (u->protocol != NULL)
+	if (u->protocol != NULL) {
 		build_check_uses(b, "upstream", u->protocol, block);
+		build_check_heartbeat(b, u->protocol, &u->heartbeat, true, u->span);
+	}
 	build_peers(b, u, named);
 	keep(b, u);
 }

@@ -301,6 +301,60 @@ says_a_talk(void **state)
 	    "\"bytes_sent\":345,\"bytes_received\":6,\"duration\":12.345,\"reason\":\"bad_message\",\"server\":\"db\"}\n");
 }
 
+/* Each message has a line of its own; so has one that could not be read. */
+static void
+says_a_message(void **state)
+{
+	static const struct codec codec = { .max = 1 };
+	static const struct protocol_ops protocol = { .name = "jsonnl", .traits = PROTOCOL_TURNS | PROTOCOL_MESSAGES,
+		.codec = &codec };
+	static const struct server server = { .protocol = &protocol };
+	struct world *w = *state;
+	struct slice wire = SLICE("7 \"x\n");
+	struct unit u = { .wire = wire, .inner = wire, .id_at = 0, .id_n = 3 };
+
+	log_to_file(w);
+	w->ex.server = &server;
+	w->ex.server_name = SLICE("rpc");
+	w->ex.unit = &u;
+	assert_string_equal(line_of(w, ACCESS_COMBINED),
+	    "192.0.2.7 - - [DATE] \"MESSAGE rpc jsonnl\" - 345 \"-\" \"-\"\n");
+	w->ex.upstream_name = SLICE("app");
+	w->ex.peer_text = SLICE("10.0.0.1:9");
+	w->ex.attempts = 1;
+	assert_non_null(strstr(line_of(w, ACCESS_JSON),
+	    ",\"src\":\"192.0.2.7\",\"protocol\":\"jsonnl\",\"message_id\":\"7 \\\"\","
+	    "\"bytes_sent\":345,\"bytes_received\":6,\"duration\":"));
+	assert_non_null(strstr(line_of(w, ACCESS_JSON),
+	    ",\"upstream\":\"app\",\"peer\":\"10.0.0.1:9\",\"attempts\":1,\"server\":\"rpc\"}\n"));
+
+	/* what failed has the status that it has elsewhere, where that is one */
+	w->ex.reason = REASON_PEER_TIMEOUT;
+	assert_string_equal(line_of(w, ACCESS_COMBINED),
+	    "192.0.2.7 - - [DATE] \"MESSAGE rpc jsonnl\" 504 345 \"-\" \"-\"\n");
+	assert_non_null(strstr(line_of(w, ACCESS_JSON), ",\"status\":504,"));
+	assert_non_null(strstr(line_of(w, ACCESS_JSON), ",\"reason\":\"peer_timeout\","));
+	w->ex.reason = REASON_CLIENT_GONE;
+	assert_string_equal(line_of(w, ACCESS_COMBINED),
+	    "192.0.2.7 - - [DATE] \"MESSAGE rpc jsonnl\" 499 345 \"-\" \"-\"\n");
+	w->ex.reason = REASON_BAD_MESSAGE;
+	w->ex.unit = NULL;
+	assert_string_equal(line_of(w, ACCESS_COMBINED),
+	    "192.0.2.7 - - [DATE] \"MESSAGE rpc jsonnl\" 400 345 \"-\" \"-\"\n");
+	assert_null(strstr(line_of(w, ACCESS_JSON), "message_id"));
+
+	/* one that went to a peer of http has a head for it, and is a message all the same */
+	w->ex.unit = &u;
+	w->ex.reason = REASON_NONE;
+	set_head(w, SLICE("POST"), SLICE(""));
+	assert_string_equal(line_of(w, ACCESS_COMBINED),
+	    "192.0.2.7 - - [DATE] \"MESSAGE rpc jsonnl\" - 345 \"-\" \"-\"\n");
+	w->ex.talk = true;
+	w->ex.unit = NULL;
+	w->ex.question.method_text.n = 0;
+	assert_string_equal(line_of(w, ACCESS_COMBINED), "192.0.2.7 - - [DATE] \"-\" - 345 \"-\" \"-\"\n");
+}
+
 /* Every byte at every place of a word: escaped, or as it is. */
 static void
 escapes_every_byte(void **state)
@@ -716,7 +770,7 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
 	const struct CMUnitTest tests[] = {
-		TEST(says_combined), TEST(says_json), TEST(says_the_time), TEST(says_a_talk),
+		TEST(says_combined), TEST(says_json), TEST(says_the_time), TEST(says_a_talk), TEST(says_a_message),
 		TEST(escapes_every_byte), TEST(cuts_long_values), TEST(is_silent_when_off),
 		TEST(writes_when_64k_are_full), TEST(writes_after_a_second), TEST(never_waits_for_a_full_pipe),
 		TEST(goes_on_for_a_slow_reader), TEST(tries_again_by_itself), TEST(shares_a_pipe),
