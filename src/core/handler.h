@@ -91,6 +91,7 @@ struct steps {
 };
 
 /* What build() may ask for by name; server/build.c gives it. */
+struct limit;
 struct upstream;
 struct settings;
 struct reading *build_reading(struct build *b);
@@ -101,6 +102,8 @@ struct upstream *build_upstream(struct build *b, struct slice name, struct span 
 /* An upstream of one peer made from an address written in place; equal ones are one. */
 struct upstream *build_upstream_of(struct build *b, const struct endpoint *to);
 const struct field_map *build_map(struct build *b, struct slice name);
+/* The limit of that name; NULL: reported. */
+const struct limit *build_limit(struct build *b, struct slice name, struct span at);
 const struct settings *build_settings(struct build *b);            /* of the route being built */
 /*
  * From build(): drops the steps of this handler that the route being built has from its server;

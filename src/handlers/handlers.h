@@ -13,6 +13,7 @@ extern const struct directive handler_close_rows[];
 extern const struct directive handler_drop_rows[];
 extern const struct directive handler_echo_rows[];
 extern const struct directive handler_headers_rows[];   /* request_header, response_header */
+extern const struct directive handler_limit_rows[];
 extern const struct directive handler_proxy_rows[];
 extern const struct directive handler_redirect_rows[];
 extern const struct directive handler_reply_rows[];

@@ -216,10 +216,12 @@ resolve(struct build *b)
 	build_main(b);
 	build_maps(b);
 	build_protocols(b);
+	build_limits(b);
 	build_upstreams(b);
 	build_servers(b);
 	build_listeners(b);
 	build_upstreams_end(b);
+	build_limits_end(b);
 
 	b->snapshot->logs = arena_array(a, b->log_count, sizeof(*b->log_items));
 	b->snapshot->log_count = b->log_count;
@@ -279,6 +281,7 @@ begin(struct build *b, const struct build_input *in, struct diag *diag)
 	arena_init(&b->work, NULL, 0);
 	map_init(&b->maps, &s->arena, false);
 	map_init(&b->declared, &b->work, false);
+	map_init(&b->limits, &b->work, false);
 	map_init(&b->upstreams, &b->work, false);
 	map_init(&b->places, &b->work, false);
 	map_init(&b->logs, &b->work, false);

@@ -7,6 +7,7 @@
 #define MILLRACE_SERVER_BUILD_INNER_H
 
 #include "core/field_map.h"
+#include "core/limit.h"
 #include "server/build.h"
 #include "server/registry.h"
 
@@ -25,6 +26,7 @@ struct main_block {
 	struct list upstreams;          /* struct filled of struct named_upstream */
 	struct list maps;               /* … of struct map_block */
 	struct list protocols;          /* … of struct protocol_block */
+	struct list limits;             /* … of struct limit_block */
 	struct list servers;            /* … of struct server_block */
 };
 
@@ -104,6 +106,9 @@ struct build {
 	size_t protocol_count, protocol_room;
 	/* name -> struct name, of those that the configuration declares, be they right or wrong */
 	struct map declared;
+	struct map limits;              /* name -> struct limit; the same in order: */
+	struct limit **limit_items;
+	size_t limit_count;
 	struct map upstreams;           /* name -> struct upstream */
 	struct map places;              /* address written in place -> struct upstream of it */
 	struct upstream **upstream_items;       /* in order; work arena */
@@ -145,6 +150,15 @@ void build_examples(struct build *b, const struct declared *x, const struct list
 void build_upstreams(struct build *b);
 /* The list and the shared objects, when every server is built. */
 void build_upstreams_end(struct build *b);
+
+/* Memory that workers share, when build_upstreams_end has made the list. */
+uint32_t build_add_shared(
+    struct build *b, enum shared_kind kind, uint32_t size, struct slice name, struct slice of);
+
+/* build_limit.c */
+void build_limits(struct build *b);
+/* Their tables, behind the peers' objects. */
+void build_limits_end(struct build *b);
 
 /* build_server.c: routes and steps. */
 void build_server(struct build *b, struct server_build *sb);

@@ -214,19 +214,30 @@ build_upstream_of(struct build *b, const struct endpoint *to)
 
 /* "app/10.0.0.1:80"; what is too long is cut and ends in its fingerprint. */
 static void
-name_shared(struct shared_key *key, struct slice upstream, struct slice peer)
+name_shared(struct shared_key *key, struct slice name, struct slice of)
 {
 	int n = snprintf(key->name, sizeof(key->name), SLICE_FORMAT "/" SLICE_FORMAT,
-	    SLICE_ARG(upstream), SLICE_ARG(peer));
+	    SLICE_ARG(name), SLICE_ARG(of));
 
 	if (n >= 0 && (size_t)n < sizeof(key->name))
 		return;
 
 	uint64_t mark =
-	    fingerprint_add(fingerprint_add(FINGERPRINT_START, upstream.at, upstream.n), "/", 1);
+	    fingerprint_add(fingerprint_add(FINGERPRINT_START, name.at, name.n), "/", 1);
 
-	mark = fingerprint_add(mark, peer.at, peer.n);
+	mark = fingerprint_add(mark, of.at, of.n);
 	snprintf(key->name + sizeof(key->name) - 18, 18, "~%016llx", (unsigned long long)mark);
+}
+
+uint32_t
+build_add_shared(
+    struct build *b, enum shared_kind kind, uint32_t size, struct slice name, struct slice of)
+{
+	struct shared_key *key = &b->snapshot->shared[b->snapshot->shared_count];
+
+	*key = (struct shared_key){ .kind = kind, .size = size };
+	name_shared(key, name, of);
+	return (uint32_t)b->snapshot->shared_count++;
 }
 
 void
@@ -241,16 +252,13 @@ build_upstreams_end(struct build *b)
 		s->upstreams[i] = b->upstream_items[i];
 		peers += s->upstreams[i]->peer_count;
 	}
-	s->shared = arena_array(&s->arena, peers, sizeof(*s->shared));
+	s->shared = arena_array(&s->arena, peers + b->limit_count, sizeof(*s->shared));
 	for (size_t i = 0; i < s->upstream_count; i++)
 		for (size_t j = 0; j < s->upstreams[i]->peer_count; j++) {
 			struct peer *p = &s->upstreams[i]->peers[j];
-			struct shared_key *key = &s->shared[s->shared_count];
 			char text[ADDR_TEXT];
 
-			*key = (struct shared_key){ .kind = SHARED_PEER,
-				.size = sizeof(struct peer_shared) };
-			name_shared(key, s->upstreams[i]->name, addr_print(&p->addr, text));
-			p->shared = (uint32_t)s->shared_count++;
+			p->shared = build_add_shared(b, SHARED_PEER, sizeof(struct peer_shared),
+			    s->upstreams[i]->name, addr_print(&p->addr, text));
 		}
 }

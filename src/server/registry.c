@@ -20,6 +20,7 @@ const struct protocol_ops *const registry_protocols[] = {
 /* Every handler's rows, as tables whose steps go to the list at `at`. */
 #define EVERY_HANDLER(at) \
 	{ handler_access_rows, (at) }, \
+	{ handler_limit_rows, (at) }, \
 	{ handler_headers_rows, (at) }, \
 	{ handler_rewrite_rows, (at) }, \
 	{ handler_proxy_rows, (at) }, \
@@ -230,6 +231,7 @@ static const struct argument server_arguments[] = {
 
 static const struct table defaults_tables[] = { { server_settings_rows, 0 }, { NULL, 0 } };
 static const struct table map_tables[] = { { map_rows, 0 }, { NULL, 0 } };
+static const struct table limit_tables[] = { { limit_rows, 0 }, { NULL, 0 } };
 static const struct table upstream_tables[] = {
 	{ upstream_rows, offsetof(struct named_upstream, block) },
 	{ NULL, 0 },
@@ -276,6 +278,11 @@ static const struct directive main_rows[] = {
 	    .offset = offsetof(struct main_block, protocols),
 	    .size = sizeof(struct protocol_block), .inside = protocol_block_tables,
 	    .help = "A protocol of messages: what marks where one ends, and what stands in it." },
+	{ "limit", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = limit_arguments,
+	    .offset = offsetof(struct main_block, limits), .size = sizeof(struct limit_block),
+	    .inside = limit_tables,
+	    .help = "How often something may be asked by one client, or with one value of another "
+	    "field; a step names it." },
 	{ "upstream", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = upstream_arguments,
 	    .offset = offsetof(struct main_block, upstreams), .size = sizeof(struct named_upstream),
 	    .inside = upstream_tables, .help = "A group of backends under one name." },
