@@ -19,7 +19,12 @@ close_check(struct reading *r, const struct statement *s, void *filled)
 	struct close *close = filled;
 
 	close->says = close->text.raw.raw.at != NULL;
-	return true;
+	if (!close->says || close->text.raw.kind != VALUE_WORD)
+		return true;
+	diag_error(r->diag, close->text.raw.span,
+	    "a last word stands in quotes: close \"%.*s\"; without it: close drain;",
+	    SLICE_ARG(diag_word(close->text.raw.raw)));
+	return false;
 }
 
 static bool

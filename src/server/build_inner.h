@@ -164,7 +164,7 @@ void build_limits_end(struct build *b);
 void build_server(struct build *b, struct server_build *sb);
 /* What a silent client (or, as a question, a peer) is sent can be said in that protocol. */
 void build_check_heartbeat(struct build *b, const struct protocol_ops *protocol,
-    const struct heartbeat *h, bool question, struct span at);
+    const struct heartbeat *h, bool question, const struct block *block, struct span otherwise);
 /*
  * What a server or an upstream says itself, in its routes too, and has no use for in that protocol.
  * Defaults are for all.

@@ -549,11 +549,22 @@ build_check_uses(struct build *b, const char *what, const struct protocol_ops *p
 	check_uses(b, &(struct speaker){ what, protocol, false }, block);
 }
 
+/* Where a block says it; `otherwise` when it has it from elsewhere. */
+static struct span
+span_of(const struct block *block, const char *word, struct span otherwise)
+{
+	for (const struct statement *s = block != NULL ? block->first : NULL; s != NULL; s = s->next)
+		if (slice_is(s->values[0].raw, word))
+			return s->values[0].span;
+	return otherwise;
+}
+
 void
 build_check_heartbeat(struct build *b, const struct protocol_ops *protocol,
-    const struct heartbeat *h, bool question, struct span at)
+    const struct heartbeat *h, bool question, const struct block *block, struct span otherwise)
 {
 	const struct codec *k = protocol->codec;
+	struct span at = span_of(block, "heartbeat", otherwise);
 	struct draft draft = { .body = h->send, .is_answer = !question };
 
 	if (k == NULL || h->interval == 0)
@@ -571,6 +582,7 @@ build_server(struct build *b, struct server_build *sb)
 {
 	const struct server_block *block = sb->block;
 	const struct filled *servers = b->main.servers.items;
+	const struct block *said = servers[sb - b->servers].statement->block;
 	struct server *server = sb->server;
 	struct step_list own = { 0 };
 
@@ -580,8 +592,9 @@ build_server(struct build *b, struct server_build *sb)
 	server->settings = *build_keep_settings(b, &block->settings.common);
 	b->settings = &server->settings;
 	server->trust = trust_keep(&block->settings.trust);
-	build_check_heartbeat(b, b->protocol, &block->settings.listener.heartbeat, false, sb->span);
-	build_check_uses(b, "server", b->protocol, servers[sb - b->servers].statement->block);
+	build_check_heartbeat(
+	    b, b->protocol, &block->settings.listener.heartbeat, false, said, sb->span);
+	build_check_uses(b, "server", b->protocol, said);
 	check_order(b, sb);
 	read_steps(b, &block->steps, NULL, &own);
 	if (block->routes.n == 0 && block->steps.n == 0 && b->clean) {

@@ -122,7 +122,7 @@ build_named(struct build *b, const struct named_upstream *named, const struct bl
 		u->protocol = build_find_protocol(b, &named->block.protocol);
 	if (u->protocol != NULL) {
 		build_check_uses(b, "upstream", u->protocol, block);
-		build_check_heartbeat(b, u->protocol, &u->heartbeat, true, u->span);
+		build_check_heartbeat(b, u->protocol, &u->heartbeat, true, block, u->span);
 	}
 	build_peers(b, u, named);
 	keep(b, u);
