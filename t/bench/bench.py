@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-What a request costs, beside Debian's nginx and haproxy under configurations that say the same. `make bench`, or
+What a request costs, beside Debian's nginx and haproxy under configurations that say the same, and a message or a
+datagram beside programs that do nothing else (bare.c, datagrams.c). `make bench`, or
 
     SERVER=build/server python3 t/bench/bench.py [--rows fixed,ping] [--rounds 5] [--seconds 3] [--peers nginx] ...
 
@@ -29,15 +30,18 @@ import sys
 import tempfile
 
 import measure
-from measure import SERVERS, Failure, Place, Program, find, question
+from measure import SERVERS, Datagrams, Failure, Place, Program, find, question
 
 QUIET, RATE = 100, 20                       # clients beside the one that floods, and what each asks in a second
 MANY = 10000
 SLOW_BODY = 1 << 20
 PING = "p" * 200
+OKAY = measure.OKAY + "\n"
 
-# What millrace may cost: of nginx, or in all. By unit, or by row and unit.
-OF_NGINX = {"us CPU": 1.0, "ms CPU/GiB": 1.0, "instructions": 0.7, ("ping", "instructions"): 0.95}
+# What millrace may cost: of another, or in all. By unit, or by row and unit.
+OF = {"us CPU": ("nginx", 1.0), "ms CPU/GiB": ("nginx", 1.0), "instructions": ("nginx", 0.7), ("ping", "instructions"): ("nginx", 0.95),
+      ("udp", "us CPU"): ("nginx", 0.9), ("udp-anew", "us CPU"): ("nginx", 0.75),
+      **{(kind + depth, "us CPU"): ("bare", bar) for kind in ("reply-", "echo-") for depth, bar in (("1", 1.25), ("16", 2.4))}}
 IN_ALL = {("idle", "bytes"): 1024, "bytes": 4096, "times": 2, "calls": 3.1,
           **{(row, "calls"): 6.2 for row in ("tcp-120", "tcp-16k", "unix-120", "unix-16k", "ping")}}
 
@@ -93,11 +97,17 @@ class Row:
     """What is measured, and how: what is which part of a configuration, and its argument ("peer": the backend's address)."""
 
     def __init__(self, name, about, run, what, backend=None, connections=64, ask=None, size=0, workers=1, log=False, local=False,
-                 count=0, answered=False, exact=True):
+                 count=0, answered=False, exact=True, each=1, answer=None, kind=int, anew=False):
         self.name, self.about, self.run, self.what, self.backend = name, about, run, what, backend
         self.connections, self.ask, self.size = connections, question() if ask is None else ask, size
         self.workers, self.log, self.local, self.count, self.answered = workers, log, local, count, answered
-        self.exact = exact
+        self.exact, self.kind, self.anew = exact, kind, anew
+        self.each, self.answer = each, answer               # questions that are asked at once; what all of them get
+
+
+def messages(name, about, run, what, depth, answer=measure.MESSAGE, **more):
+    return Row("%s-%d" % (name, depth), "%s, %d in flight on each of 64" % (about, depth), run, what, ask=measure.MESSAGE * depth,
+               size=len(answer) * depth, answer=answer * depth, each=depth, **more)
 
 
 class Bench:
@@ -108,10 +118,10 @@ class Bench:
         self.table = {}                     # row -> unit, {server: figures}
         cpus = sorted(os.sched_getaffinity(0))
         self.cpu, self.other = ({cpus[0]}, set(cpus[1:])) if len(cpus) > 1 else (None, None)
-        self.load_program, self.backend_program = self.program("load"), self.program("backend")
+        self.programs = {name: self.program(name) for name in ("load", "backend", "bare", "datagrams")}
 
     def program(self, name):
-        """load or backend: as make built it, else built here."""
+        """One of ours: as make built it, else built here."""
         built = os.path.join(os.environ.get("BUILD", ""), "t/bench", name)
         if os.environ.get("BUILD") and os.access(built, os.X_OK):
             return built
@@ -144,18 +154,27 @@ class Bench:
             Row("prefix-1000", "last of 1,000 prefix routes", timed, ("routes", measure.PREFIX), ask=question(measure.LAST[measure.PREFIX])),
             Row("literal-1000", "last of 1,000 regexes, literal prefix", timed, ("routes", measure.LITERAL), ask=question(measure.LAST[measure.LITERAL])),
             Row("regex-1000", "last of 1,000 regexes without one", timed, ("routes", measure.FREE), ask=question(measure.LAST[measure.FREE])),
+            *[messages("reply", "JSON lines, a route by a field, a reply", timed, ("reply", measure.OKAY), depth, answer=OKAY)
+              for depth in (1, 16, 256)],
+            *[messages("echo", "JSON lines, echo", timed, ("echo",), depth) for depth in (1, 16, 256)],
+            *[messages("relay", "JSON lines, each proxied on a shared connection", timed, ("relay", "peer"), depth, backend=["echo"])
+              for depth in (1, 16)],
+            Row("udp", "UDP proxy, sessions kept, 64 sources", timed, ("datagrams", "peer", False), ["echo"], ask=PING, size=len(PING),
+                kind=Datagrams),
+            Row("udp-anew", "UDP proxy, each datagram of a source of its own", timed, ("datagrams", "peer", True), ["echo"], ask=PING,
+                size=len(PING), kind=Datagrams, anew=True),
             Row("workers-2", "fixed answer, 2 workers, 64 connections", timed, ("fixed",), workers=2, exact=False),
         ]
 
     # ------------------------------------------------------------ parts
 
-    def load(self, *arguments, wait=True, idly=False):
+    def load(self, *arguments, wait=True, idly=False, program="load"):
         def prepare():
             if self.other:
                 os.sched_setaffinity(0, self.other)
             if idly:                        # nobody waits for it
                 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        p = subprocess.Popen([self.load_program, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        p = subprocess.Popen([self.programs[program], *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True, preexec_fn=prepare)
         return self.finish(p) if wait else p
 
@@ -176,8 +195,9 @@ class Bench:
         if not row.backend:
             yield None
             return
-        address = os.path.join(self.d, row.name + ".sock") if row.local else measure.free_port()
-        program = Program("backend", [self.backend_program, str(address), *row.backend], address, self.other)
+        address = os.path.join(self.d, row.name + ".sock") if row.local else measure.free_port(row.kind)
+        program = self.programs["datagrams" if row.kind is Datagrams else "backend"]
+        program = Program("backend", [program, str(address), *row.backend], address, self.other)
         try:
             yield address
         finally:
@@ -188,23 +208,23 @@ class Bench:
     def start(self, row, which, peer, prefix=()):
         pinned = self.cpu if row.workers == 1 else None
         place = Place(self.d, self.server, clients=max(1000, row.count), workers=row.workers, log=row.log,
-                      large="16384" in (row.backend or ()))
+                      large="16384" in (row.backend or ()), bare=os.path.dirname(self.programs["bare"]))
         arguments = [peer if a == "peer" else a for a in row.what[1:]]
-        return measure.start(which, place, getattr(which, row.what[0])(place, *arguments), pinned if not prefix else None, prefix)
+        return measure.start(which, place, getattr(which, row.what[0])(place, *arguments), pinned if not prefix else None, prefix, row.kind)
 
-    def peers(self):
-        place = Place(self.d, self.server)
+    def peers(self, row):
+        place = Place(self.d, self.server, bare=self.d)
         if not SERVERS["millrace"].there(place):
             sys.exit("bench: SERVER=%s is not there" % self.server)
         for name in ["millrace", *self.o.peers]:
-            if SERVERS[name].there(place):
+            if SERVERS[name].there(place) and hasattr(SERVERS[name], row.what[0]):
                 yield SERVERS[name]
 
     def each(self, row, body):
         """body(which, peer) for every server; one that cannot is said and left out."""
         found = {}
         with self.backend(row) as peer:
-            for which in self.peers():
+            for which in self.peers(row):
                 try:
                     found[which.name] = body(which, peer)
                 except Failure as e:
@@ -225,7 +245,7 @@ class Bench:
         """one(program, round) of every server in turn, after a first that is not counted."""
         with self.backend(row) as peer, contextlib.ExitStack() as stack:
             running, found = [], {}
-            for which in self.peers():
+            for which in self.peers(row):
                 try:
                     program = self.start(row, which, peer)
                     stack.callback(program.stop)
@@ -243,9 +263,18 @@ class Bench:
 
     def timed(self, row):
         def one(program, warm):
+            if warm and row.answer:
+                got = measure.ask(program.address, row.ask, 1, row.size).decode()
+                if got != row.answer:
+                    raise Failure("answered %r" % got[:200])
             before = program.cpu_us()
-            done, seconds, median, p99, longest = self.load("turns", program.address, row.connections, 0.3 if warm else self.o.seconds,
-                                                            row.ask, row.size, 0)
+            if row.kind is Datagrams:
+                done, seconds, _ = self.load(program.address, "load", row.connections, 0.3 if warm else self.o.seconds, row.ask,
+                                             *["anew"] * row.anew, program="datagrams")
+            else:
+                done, seconds, *_ = self.load("turns", program.address, row.connections, 0.3 if warm else self.o.seconds,
+                                              row.ask, row.size, 0)
+            done *= row.each
             return (program.cpu_us() - before) / done, done / seconds
         found = self.rounds(row, one)
         self.say(row, "us CPU", {n: [f[0] for f in v] for n, v in found.items()},
@@ -306,15 +335,16 @@ class Bench:
     def exact(self, row):
         """System calls and instructions of a row, where they are asked for."""
         def exercise(program, n):
-            measure.ask(program.address, row.ask, n, row.size)
+            measure.ask(program.address, row.ask, n, row.size, row.anew)
 
         def count(which, peer):
-            return measure.calls(lambda prefix: self.start(row, which, peer, prefix), self.d, exercise)
+            found = measure.calls(lambda prefix: self.start(row, which, peer, prefix), self.d, exercise)
+            return {k: v / row.each for k, v in found.items()}
 
         def weigh(which, peer):
             which.single = True
             try:
-                return [measure.instructions(lambda prefix: self.start(row, which, peer, prefix), exercise)]
+                return [measure.instructions(lambda prefix: self.start(row, which, peer, prefix), exercise) / row.each]
             finally:
                 which.single = False
         if self.o.calls:
@@ -344,10 +374,10 @@ class Bench:
 
     @staticmethod
     def bar(name, unit, values):
-        factor = OF_NGINX.get((name, unit), OF_NGINX.get(unit))
+        other, factor = OF.get((name, unit), OF.get(unit, (None, 0)))
         most = IN_ALL.get((name, unit), IN_ALL.get(unit))
-        if factor and values.get("nginx"):
-            return "  %g nginx%s" % (factor, "" if values["millrace"] <= factor * values["nginx"] else ": MISSED")
+        if values.get(other):
+            return "  %g %s%s" % (factor, other, "" if values["millrace"] <= factor * values[other] else ": MISSED")
         return "" if most is None else "  %g%s" % (most, "" if values["millrace"] <= most else ": MISSED")
 
     def run(self):
@@ -381,7 +411,7 @@ def arguments():
     def words(text):
         return [w for w in text.split(",") if w]
     parser.add_argument("--rows", type=words, default=[], help="names, or their first words: fixed,tcp,ping (all)")
-    parser.add_argument("--peers", type=words, default=["nginx", "haproxy"], help="beside whom (nginx,haproxy)")
+    parser.add_argument("--peers", type=words, default=["nginx", "haproxy", "bare"], help="beside whom (nginx,haproxy,bare)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="of one round")
     parser.add_argument("--calls", action="store_true", help="system calls per request too")
@@ -391,11 +421,11 @@ def arguments():
     options = parser.parse_args()
     for name in options.peers:
         if name not in SERVERS or name == "millrace":
-            parser.error("--peers nginx,haproxy")
+            parser.error("--peers nginx,haproxy,bare")
     for asked, tool in ((options.calls, "strace"), (options.instructions, "valgrind")):
         if asked and not find(tool):
             parser.error("%s is missing" % tool)
-    for name in [p for p in options.peers if not find(p)]:
+    for name in [p for p in options.peers if p != "bare" and not find(p)]:
         print("bench: %s is missing, so left out; as root: apt-get install -y %s" % (name, name))
     return options
 

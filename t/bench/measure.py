@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-What bench.py and gate.py share: programs that are started and measured, and the three servers under
+What bench.py and gate.py share: programs that are started and measured, and the servers under
 configurations that say the same. Figures are of the whole process tree of a server. Ports are free ones of
 the loopback; what is written goes into a directory of its own.
 """
@@ -18,6 +18,8 @@ PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 TEXT = "x" * 119 + "\\n"                    # an answer of 120 bytes, as all three spell it
 STREAM = ["/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/lib64/nginx/modules/ngx_stream_module.so"]
 LONG = 600                                  # seconds: more than any row holds its connections
+MESSAGE = '{"type":"message","content":"hello all"}\n'
+OKAY = '{"code":0,"msg":"ok"}'
 
 
 class Failure(Exception):
@@ -32,14 +34,23 @@ def question(path="/"):
     return "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n" % path
 
 
-def free_port():
-    with socket.socket() as s:
+class Datagrams(int):
+    """A port of UDP."""
+
+
+def free_port(kind=int):
+    with socket.socket(type=socket.SOCK_DGRAM if kind is Datagrams else socket.SOCK_STREAM) as s:
         s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+        return kind(s.getsockname()[1])
 
 
 def connect(address, seconds=60):
     """A connection to a port of 127.0.0.1 or to the path of a Unix socket."""
+    if isinstance(address, Datagrams):
+        s = socket.socket(type=socket.SOCK_DGRAM)
+        s.settimeout(seconds)
+        s.connect(("127.0.0.1", address))
+        return s
     if not isinstance(address, str):
         s = socket.create_connection(("127.0.0.1", address), seconds)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -64,7 +75,11 @@ class Program:
             time.sleep(0.02)
 
     def listens(self):
-        with contextlib.suppress(OSError), connect(self.address, 5):
+        with contextlib.suppress(OSError), connect(self.address, 5) as s:
+            if isinstance(self.address, Datagrams):         # who answers is there, and its backend
+                s.settimeout(1)
+                s.send(b"there")
+                s.recv(100)
             return True
         return False
 
@@ -129,8 +144,8 @@ class Program:
 class Place:
     """Where configurations, sockets and logs go, and how many clients a server is to take."""
 
-    def __init__(self, directory, server, clients=1000, workers=1, log=False, large=False):
-        self.d, self.server, self.clients = directory, server, clients
+    def __init__(self, directory, server, clients=1000, workers=1, log=False, large=False, bare=None):
+        self.d, self.server, self.clients, self.bare = directory, server, clients, bare
         self.workers, self.log, self.large = workers, log, large
 
     def connections(self, body):
@@ -144,9 +159,9 @@ class Place:
         return path
 
 
-def start(which, place, body, cpus=None, prefix=()):
+def start(which, place, body, cpus=None, prefix=(), kind=int):
     """One of the servers below; body(port) is the part of its configuration that a row is about."""
-    port = free_port()
+    port = free_port(kind)
     path = place.write("%s-%d.conf" % (which.name, port), which.frame(place, body(port)))
     output = open(os.path.join(place.d, which.name + ".log"), "ab") if place.log else subprocess.DEVNULL
     try:
@@ -205,6 +220,26 @@ class Millrace:
         lines = "".join('route %s"%s" { return 200 "%s"; }\n' % (mark, PATTERN[kind] % i, TEXT) for i in range(ROUTES))
         return lambda port: "server { listen 127.0.0.1:%d; %s }" % (port, lines)
 
+    JSONNL = 'protocol jsonnl { boundary "\\n"; max 64k; format json; answers in_order; messages independent; }'
+
+    @classmethod
+    def reply(cls, place, answer):
+        return lambda port: """%s server { listen 127.0.0.1:%d; protocol jsonnl;
+            route when msg.type == "message" { reply '%s'; } route { close; } }""" % (cls.JSONNL, port, answer)
+
+    @classmethod
+    def echo(cls, place):
+        return lambda port: "%s server { listen 127.0.0.1:%d; protocol jsonnl; echo; }" % (cls.JSONNL, port)
+
+    @classmethod
+    def relay(cls, place, peer):
+        return lambda port: "%s %s server { listen 127.0.0.1:%d; protocol jsonnl; proxy app; }" % (
+            cls.JSONNL, cls.upstream(peer), port)
+
+    @staticmethod
+    def datagrams(place, peer, once):
+        return lambda port: "server { listen udp:127.0.0.1:%d; protocol udp; proxy udp:127.0.0.1:%d; }" % (port, peer)
+
 
 class Nginx:
     name = "nginx"
@@ -249,6 +284,11 @@ class Nginx:
     @staticmethod
     def stream(place, peer):
         return lambda port: "stream { server { listen 127.0.0.1:%d; proxy_pass 127.0.0.1:%d; } }" % (port, peer)
+
+    @staticmethod
+    def datagrams(place, peer, once):
+        return lambda port: "stream { server { listen 127.0.0.1:%d udp; proxy_pass 127.0.0.1:%d; proxy_timeout %ds; %s } }" % (
+            port, peer, LONG, "proxy_responses 1;" if once else "")
 
     @staticmethod
     def routes(place, kind):
@@ -305,13 +345,52 @@ backend b
         return lambda port: "frontend f\n bind 127.0.0.1:%d\n%s" % (port, lines)
 
 
-SERVERS = {c.name: c for c in (Millrace, Nginx, Haproxy)}
+class Bare:
+    """The programs beside this file: what the same system calls cost without a server around them."""
+    name = "bare"
+
+    @staticmethod
+    def there(place):
+        return place.bare
+
+    @staticmethod
+    def arguments(place, path):
+        with open(path) as f:
+            return f.read().split("\n", 3)
+
+    @staticmethod
+    def frame(place, body):
+        return os.path.join(place.bare, body)
+
+    @staticmethod
+    def reply(place, answer):
+        return lambda port: "bare\n%d\nreply\n%s\n" % (port, answer)
+
+    @staticmethod
+    def echo(place):
+        return lambda port: "bare\n%d\necho" % port
+
+    @staticmethod
+    def relay(place, peer):
+        return lambda port: "bare\n%d\nrelay\n%d" % (port, peer)
+
+    @staticmethod
+    def datagrams(place, peer, once):
+        return lambda port: "datagrams\n%d\n%s\n%d" % (port, "once" if once else "keep", peer)
+
+
+SERVERS = {c.name: c for c in (Millrace, Nginx, Haproxy, Bare)}
 
 
 # ---------------------------------------------------------------- exact figures
 
-def ask(address, what, n, size=0):
-    """n questions, one after the other, on one connection; an answer is of size bytes, or ends as HTTP says."""
+def ask(address, what, n, size=0, anew=False):
+    """n questions, one after the other, on one connection or each on its own; an answer is of size bytes, or ends as HTTP
+    says. Returns the last one."""
+    if anew:
+        for _ in range(n):
+            got = ask(address, what, 1, size)
+        return got
     what = what.encode()
     with connect(address) as s:
         for _ in range(n):
@@ -327,6 +406,7 @@ def ask(address, what, n, size=0):
                     if not head.startswith(b"HTTP/1.1 200"):
                         raise Failure("answered %r" % head[:200])
                     whole = len(head) + 4 + int(re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)[1])
+    return got
 
 
 def calls_of(begin, directory, exercise):

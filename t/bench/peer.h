@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the two programs of t/bench share: addresses (a port of 127.0.0.1, or the path of a
+ * What the programs of t/bench share: addresses (a port of 127.0.0.1, or the path of a
  * Unix socket), sockets that do not block, an end when the bench ends.
  */
 #pragma once
