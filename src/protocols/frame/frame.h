@@ -165,6 +165,8 @@ struct frame {
 	uint32_t prefix;                /* bytes that hold all lengths of fixed width */
 	uint32_t least;                 /* of an inner part */
 	bool varies;                    /* the length does */
+	/* nothing but a body and one byte that ends it (strip cr and empty ignore may be said) */
+	bool is_line;
 };
 
 /* What a mistake is about: with `index`, where the row is. */

@@ -644,6 +644,13 @@ check_kind(const struct checking *c)
 	}
 }
 
+static bool
+is_line(const struct frame *f)
+{
+	return f->kind == FRAME_BOUNDARY && f->boundary.count == 1 && f->boundary.longest == 1 &&
+	       f->least == 0 && f->sync.n == 0 && f->preface == NULL && !f->resync;
+}
+
 static void
 check_frame(const struct checking *c)
 {
@@ -674,6 +681,7 @@ check_frame(const struct checking *c)
 		wrong(c, FRAME_PART_PREFACE, 0, "a preface has none of its own");
 	else if (f->preface != NULL)
 		check_inner(c, FRAME_PART_PREFACE, 0, f->preface, 0);
+	f->is_line = is_line(f);
 }
 
 bool

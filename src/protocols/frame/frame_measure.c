@@ -432,8 +432,28 @@ is_empty(const struct frame *by, const struct frame_state *s)
 	return by->empty_ignore && by->kind == FRAME_LENGTH && s->total == s->head + by->tail;
 }
 
-enum frame_verdict
-frame_measure(const struct frame *f, struct frame_state *s, struct slice in, struct frame_cut *cut)
+/* The commonest declaration, in the fewest steps. Without an end, or empty: as for all others. */
+static bool
+measure_line(const struct frame *f, struct frame_state *s, struct slice in, struct frame_cut *cut)
+{
+	size_t n = MIN_OF(in.n, (size_t)f->max), from = s->looked;
+	const char *end = from < n ? memchr(in.at + from, f->boundary.last, n - from) : NULL;
+	const char *inner = end;
+
+	if (end == NULL)
+		return false;
+	while (f->strip_cr && inner > in.at && inner[-1] == '\r')
+		inner--;
+	if (f->empty_ignore && inner == in.at)
+		return false;
+	*cut = (struct frame_cut){ .n = (size_t)(end - in.at) + 1, .of = f, .by = f };
+	cut->close = (uint32_t)(end - inner) + 1;
+	s->looked = 0;
+	return true;
+}
+
+static enum frame_verdict
+measure_any(const struct frame *f, struct frame_state *s, struct slice in, struct frame_cut *cut)
 {
 	const struct frame *now = frame_now(f, s);
 	enum frame_verdict verdict = FRAME_MESSAGE;
@@ -455,6 +475,14 @@ frame_measure(const struct frame *f, struct frame_state *s, struct slice in, str
 	if (verdict == FRAME_MESSAGE || verdict == FRAME_SKIP)
 		turn(s, verdict);
 	return verdict;
+}
+
+enum frame_verdict
+frame_measure(const struct frame *f, struct frame_state *s, struct slice in, struct frame_cut *cut)
+{
+	if (f->is_line && measure_line(f, s, in, cut))
+		return FRAME_MESSAGE;
+	return measure_any(f, s, in, cut);
 }
 
 enum frame_verdict

@@ -366,9 +366,36 @@ ends_stripped(const struct writing *w)
 	return w->f->strip_cr && w->total > w->head && *inner_at(w, w->total - 1) == '\r';
 }
 
+/* As it would be read: without the end in it. */
+static enum frame_fault
+write_line(const struct writing *w)
+{
+	struct slice body = w->draft->body;
+
+	builder_slice_put(w->out, body);
+	builder_byte(w->out, w->f->boundary.last);
+	if (w->out->full)
+		return FRAME_NO_ROOM;
+	if (body.n >= w->f->max)
+		return FRAME_TOO_LONG;
+	if ((w->f->strip_cr && body.at[body.n - 1] == '\r') ||
+	    memchr(body.at, w->f->boundary.last, body.n) != NULL)
+		return FRAME_HOLDS_BOUNDARY;
+	return FRAME_FINE;
+}
+
+static bool
+is_body_alone(const struct frame_draft *d)
+{
+	return (d->head.n | d->more[0].n | d->more[1].n | d->set_count) == 0 && d->body.n > 0;
+}
+
 static enum frame_fault
 write_checked(struct writing *w)
 {
+	if (w->whole->is_line && is_body_alone(w->draft))
+		return write_line(w);
+
 	size_t before = w->out->n;
 	enum frame_fault fault = write_kind(w);
 	struct slice message;
