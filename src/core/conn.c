@@ -19,6 +19,7 @@
 enum {
 	CONN_PIECES = 64,               /* of one writev */
 	CONN_FLUSH_EARLY = 64 * 1024,   /* bytes queued that are written before the pass ends */
+	CONN_JOINED = 1024,             /* room for small pieces that are copied together */
 	/* ms that a closed client is read from, so that it gets its answer */
 	CONN_LINGER = 2000,
 	/* of a write timeout: looks at what the other end takes; ms to the first */
@@ -851,6 +852,31 @@ conn_on_ready(struct loop_task *t)
 
 /* ------------------------------------------------------------------ writing */
 
+/*
+ * The piece goes behind the last one. Small ones are copied together: each piece of a write costs
+ * more in the kernel than that does.
+ */
+static bool
+conn_join(struct conn *c, struct segment *last, const char *at, size_t n)
+{
+	if (last->at + last->n != at) {
+		if (n > last->room && last->n + n <= CONN_JOINED / 2) {
+			char *room = scratch_alloc(&c->engine->loop.scratch, CONN_JOINED);
+
+			memcpy(room, last->at, last->n);
+			last->at = room;
+			last->room = CONN_JOINED - last->n;
+		}
+		if (n > last->room)
+			return false;
+		memcpy((char *)(uintptr_t)last->at + last->n, at, n);
+		last->room -= n;
+	}
+	last->n += n;
+	c->out_n += n;
+	return true;
+}
+
 void
 conn_write_slow(struct conn *c, const char *at, size_t n)
 {
@@ -861,14 +887,8 @@ conn_write_slow(struct conn *c, const char *at, size_t n)
 	if (c->out == NULL) {
 		e->pins++;
 		loop_queue(&e->loop, LOOP_FLUSH, &c->flush);
-	} else {
-		struct segment *last = CONTAINER_OF(c->out_end, struct segment, next);
-
-		if (last->at + last->n == at) {
-			last->n += n;
-			c->out_n += n;
-			return;
-		}
+	} else if (conn_join(c, CONTAINER_OF(c->out_end, struct segment, next), at, n)) {
+		return;
 	}
 
 	struct segment *s = scratch_alloc(&e->loop.scratch, sizeof(*s));

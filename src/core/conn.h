@@ -57,6 +57,7 @@ struct segment {                /* scratch memory */
 	struct segment *next;
 	const char *at;
 	size_t n;
+	size_t room;                    /* behind them, for small ones that follow */
 };
 
 /* What an earlier pass could not write: heap blocks of their own size. */
