@@ -12,6 +12,7 @@ enum { HOST_MOST = INET6_ADDRSTRLEN + 11 };      /* an address, `%` and a number
 
 #define PATH_AT offsetof(struct sockaddr_un, sun_path)
 #define UNIX_PREFIX SLICE("unix:")
+#define UDP_PREFIX SLICE("udp:")
 
 static void
 set_v4(struct addr *out, const void *bytes, uint16_t port)
@@ -194,6 +195,8 @@ addr_print(const struct addr *a, char text[static ADDR_TEXT])
 {
 	struct builder b = builder_on(text, ADDR_TEXT - 1);
 
+	if (a->datagram != 0)
+		builder_slice_put(&b, UDP_PREFIX);
 	print_host(&b, a, true);
 	if (has_port(a)) {
 		builder_byte(&b, ':');
@@ -235,7 +238,7 @@ addr_equal(const struct addr *a, const struct addr *b)
 {
 	if (a->n == 0 || b->n == 0)
 		return a->n == b->n;
-	if (a->any.sa_family != b->any.sa_family)
+	if (a->any.sa_family != b->any.sa_family || a->datagram != b->datagram)
 		return false;
 	switch (a->any.sa_family) {
 	case AF_INET:

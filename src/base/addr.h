@@ -19,6 +19,7 @@ struct addr {
 		struct sockaddr_un local;
 	};
 	socklen_t n;                     /* 0: no address */
+	uint32_t datagram;               /* 1: it is bound, or connected to, as UDP */
 };
 
 enum { ADDR_TEXT = 128 };                /* bytes that hold any address as text, its NUL included */
@@ -27,7 +28,7 @@ enum { ADDR_TEXT = 128 };                /* bytes that hold any address as text,
 MUST_USE bool addr_parse(struct slice text, struct addr *out);
 /* An address without a port: 10.0.0.1, ::1, [::1]. Port 0. */
 MUST_USE bool addr_parse_host(struct slice text, struct addr *out);
-/* As it is parsed; `unix:` for a nameless socket. IPv4-mapped IPv6 prints as IPv4. */
+/* As it is parsed, `udp:` in front of what is UDP; `unix:` for a nameless socket. IPv4-mapped IPv6 prints as IPv4. */
 struct slice addr_print(const struct addr *a, char text[static ADDR_TEXT]);
 /* Without the port; `unix:` and path for a Unix socket. */
 struct slice addr_print_host(const struct addr *a, char text[static ADDR_TEXT]);

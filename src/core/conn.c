@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "core/conn.h"
+#include "core/datagram.h"
 #include "core/engine.h"
 #include "core/exchange.h"
 #include "core/lane.h"
@@ -39,8 +40,23 @@ static void conn_flush(struct conn *c);
 
 /* ------------------------------------------------------------------ open */
 
+static void
+conn_count(struct conn *c, uint64_t by)
+{
+	struct engine *e = c->engine;
+
+	if (c->flow != NULL) {
+		e->flow_count += by;
+		engine_count(&e->shared->flows, by);
+		return;
+	}
+	e->conn_count += by;
+	if (c->side == SIDE_CLIENT)
+		engine_count(&e->shared->connections, by);
+}
+
 static struct conn *
-conn_new(struct engine *e, int fd, enum side side)
+conn_new(struct engine *e, int fd, enum side side, struct flow *flow)
 {
 	static uint64_t number;
 	struct conn *c = e->free_conns[side];
@@ -53,6 +69,7 @@ conn_new(struct engine *e, int fd, enum side side)
 	memset(c, 0, size);
 	c->engine = e;
 	c->side = side;
+	c->flow = flow;
 	c->wire.fd = fd;
 	c->wire_ops = &wire_plain;
 	c->ready.run = conn_on_ready;
@@ -69,22 +86,43 @@ conn_new(struct engine *e, int fd, enum side side)
 	if (e->conns != NULL)
 		e->conns->all_back = &c->all_next;
 	e->conns = c;
-	e->conn_count++;
-	if (side == SIDE_CLIENT)
-		engine_count(&e->shared->connections, 1);
+	conn_count(c, 1);
 	return c;
+}
+
+static struct conn *
+conn_new_client(
+    struct engine *e, int fd, uint16_t binding, const struct addr *from, struct flow *flow)
+{
+	struct conn *c = conn_new(e, fd, SIDE_CLIENT, flow);
+
+	c->state = CONN_OPEN;
+	c->writable = true;
+	c->binding = binding;
+	c->remote = *from;
+	return c;
+}
+
+bool
+conn_open_flow(struct engine *e, struct flow *f, const struct addr *from)
+{
+	const struct listener *l = e->bindings[f->key.binding].listener;
+	struct conn *c = conn_new_client(e, -1, f->key.binding, from, f);
+
+	f->conn = c;
+	c->datagrams = true;
+	c->fingerprint = l->fingerprint;
+	c->protocol = c->next_protocol = l->protocol;
+	c->protocol->open(c);
+	return c->state == CONN_OPEN;
 }
 
 struct conn *
 conn_open_client(struct engine *e, int fd, uint16_t binding, const struct addr *from)
 {
 	const struct listener *l = e->bindings[binding].listener;
-	struct conn *c = conn_new(e, fd, SIDE_CLIENT);
+	struct conn *c = conn_new_client(e, fd, binding, from, NULL);
 
-	c->state = CONN_OPEN;
-	c->writable = true;
-	c->binding = binding;
-	c->remote = *from;
 	if (l == NULL || !loop_watch(&e->loop, &c->event, fd, LOOP_EDGE, conn_on_event)) {
 		conn_close(c);
 		return NULL;
@@ -120,16 +158,18 @@ conn_open_peer(struct engine *e, const struct addr *to, const struct protocol_op
 	if (fd < 0)
 		return NULL;
 
-	struct conn *c = conn_new(e, fd, SIDE_PEER);
+	enum loop_trigger trigger = to->datagram != 0 ? LOOP_EDGE_READ : LOOP_EDGE;
+	struct conn *c = conn_new(e, fd, SIDE_PEER, NULL);
 
 	c->state = CONN_CONNECTING;
+	c->datagrams = to->datagram != 0;
 	c->protocol = protocol;
 	c->exchange = ex;
 	/*
 	 * Connected at once (Unix) or not: the first write readiness says so, so both walk one
 	 * road.
 	 */
-	if (!loop_watch(&e->loop, &c->event, fd, LOOP_EDGE, conn_on_event)) {
+	if (!loop_watch(&e->loop, &c->event, fd, trigger, conn_on_event)) {
 		int error = errno;
 
 		c->exchange = NULL;
@@ -150,7 +190,8 @@ conn_open_peer(struct engine *e, const struct addr *to, const struct protocol_op
 		c->writable = true;
 		loop_queue(&e->loop, LOOP_READY, &c->ready);
 	}
-	conn_expect(c, connect_timeout, REASON_PEER_CONNECT_TIMEOUT);
+	if (!c->datagrams)
+		conn_expect(c, connect_timeout, REASON_PEER_CONNECT_TIMEOUT);
 	return c;
 }
 
@@ -167,7 +208,9 @@ conn_local(struct conn *c)
 {
 	if (c->local == NULL) {
 		c->local = memory_zalloc(sizeof(*c->local));
-		if (!socket_local(c->wire.fd, c->local))
+		if (c->flow != NULL)
+			datagram_local(c, c->local);
+		else if (!socket_local(c->wire.fd, c->local))
 			c->local->n = 0;
 		addr_unmap(c->local);
 	}
@@ -228,16 +271,17 @@ conn_close(struct conn *c)
 	*c->all_back = c->all_next;
 	if (c->all_next != NULL)
 		c->all_next->all_back = c->all_back;
-	e->conn_count--;
-	if (c->side == SIDE_CLIENT)
-		engine_count(&e->shared->connections, (uint64_t)-1);
+	conn_count(c, (uint64_t)-1);
+	if (c->flow != NULL)
+		flow_close(c->flow);
+	c->flow = NULL;
 	loop_queue(&e->loop, LOOP_REST, &c->rest);
 }
 
 void
 conn_reset(struct conn *c)
 {
-	if (c->state != CONN_CLOSED)
+	if (c->state != CONN_CLOSED && !c->datagrams)
 		socket_reset_on_close(c->wire.fd);
 	conn_close(c);
 }
@@ -267,7 +311,7 @@ conn_reason(const struct conn *c, int error)
 		return REASON_MEMORY;
 	if (c->side == SIDE_CLIENT)
 		return REASON_CLIENT_GONE;
-	return c->state == CONN_CONNECTING ? REASON_PEER_REFUSED : REASON_PEER_RESET;
+	return c->state == CONN_CONNECTING || c->datagrams ? REASON_PEER_REFUSED : REASON_PEER_RESET;
 }
 
 /* The descriptor failed: whoever waits on it is told. */
@@ -770,7 +814,7 @@ conn_switch(struct conn *c, const struct protocol_ops *protocol)
 static void
 conn_connected(struct conn *c)
 {
-	int error = socket_error(c->wire.fd);
+	int error = c->datagrams ? 0 : socket_error(c->wire.fd);
 
 	if (error != 0) {
 		conn_broken(c, error);
@@ -785,6 +829,13 @@ conn_connected(struct conn *c)
 		exchange_peer_opened(c->exchange);
 }
 
+void
+conn_open_now(struct conn *c)
+{
+	if (c->state == CONN_CONNECTING)
+		conn_connected(c);
+}
+
 static void
 conn_turn(struct conn *c)
 {
@@ -795,6 +846,11 @@ conn_turn(struct conn *c)
 	}
 	if (c->state == CONN_CLOSED)
 		return;
+	if (unlikely(c->datagrams)) {
+		if (c->readable && (c->tunnel != NULL || conn_may_read(c)))
+			datagram_read(c);
+		return;
+	}
 	if (c->writable && c->backlog_n != 0)
 		loop_queue(&c->engine->loop, LOOP_FLUSH, &c->flush);
 	if (c->tunnel != NULL) {
@@ -884,6 +940,10 @@ conn_write_slow(struct conn *c, const char *at, size_t n)
 
 	if (c->state == CONN_CLOSED || c->state == CONN_LINGERING || c->broken != 0)
 		return;
+	if (unlikely(c->datagrams)) {
+		datagram_write(c, slice_make(at, n));
+		return;
+	}
 	if (c->out == NULL) {
 		e->pins++;
 		loop_queue(&e->loop, LOOP_FLUSH, &c->flush);
@@ -1058,7 +1118,7 @@ static void
 conn_emptied(struct conn *c)
 {
 	if ((c->shut_wanted || c->close_wanted) && !c->shut) {
-		bool quiet = !c->linger && !c->readable && c->in_n == 0;
+		bool quiet = c->datagrams || (!c->linger && !c->readable && c->in_n == 0);
 
 		if (c->close_wanted && (c->ended || quiet)) {
 			conn_close(c);

@@ -18,6 +18,7 @@
 #include "io/wire.h"
 
 struct engine;
+struct flow;
 struct snapshot;
 struct peer_run;
 struct tunnel;
@@ -88,10 +89,12 @@ struct conn {
 	struct engine *engine;
 	struct exchange *exchange;      /* the one that runs on it (HTTP/1, talks); or NULL */
 	struct tunnel *tunnel;          /* it left the road; or NULL */
+	struct flow *flow;              /* client: of datagrams, without a descriptor; or NULL */
 
 	uint8_t side, state, hold;
 	uint8_t expects;                /* enum reason of the deadline */
 	bool readable, writable;        /* edge-triggered readiness */
+	bool datagrams;                 /* each read is one, each write is one (datagram.h) */
 	bool peer_fin;                  /* EV_CLOSED was seen: a short read does not stop */
 	bool ended;                     /* read returned 0, protocol->finish was called */
 	bool shut_wanted, shut;         /* FIN when all is written; was sent */
@@ -159,6 +162,8 @@ conn_state(struct conn *c)
  * An accepted descriptor; `from` is copied. NULL: it cannot be watched (the descriptor is closed).
  */
 struct conn *conn_open_client(struct engine *e, int fd, uint16_t binding, const struct addr *from);
+/* The same for a flow: it has no descriptor. False: it is closed already. */
+MUST_USE bool conn_open_flow(struct engine *e, struct flow *f, const struct addr *from);
 /*
  * Connects; protocol->open is called when it is there, exchange_peer_failed when it is not. NULL:
  * errno (nothing was opened). `first`: bytes sent before anything (a PROXY line).
@@ -166,6 +171,8 @@ struct conn *conn_open_client(struct engine *e, int fd, uint16_t binding, const 
 struct conn *conn_open_peer(struct engine *e, const struct addr *to,
     const struct protocol_ops *protocol, struct exchange *ex, uint64_t connect_timeout,
     struct slice first);
+/* What needs no handshake (UDP) is there at once, rather than later in the pass. */
+void conn_open_now(struct conn *c);
 
 /* of the current snapshot; NULL: gone or changed */
 const struct listener *conn_listener(const struct conn *c);
@@ -184,6 +191,8 @@ conn_write(struct conn *c, struct slice s)
  * conn_write.
  */
 MUST_USE size_t conn_write_now(struct conn *c, const char *at, size_t n);
+/* It failed, with that errno: told when the pass flushes, so that who uses it now may go on. */
+void conn_break(struct conn *c, int error);
 void conn_shut(struct conn *c);          /* FIN once all is written */
 /*
  * Closes once all is written; a client that may still be sending is lingered for so that it gets

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "core/datagram.h"
 #include "core/engine.h"
 #include "core/exchange.h"
 #include "core/lane.h"
@@ -31,9 +32,11 @@ struct accepter {
 	struct accepter *next;
 	int fd;
 	uint16_t binding;
+	bool datagrams;
 };
 
 static void engine_on_accept(struct loop_event *event, unsigned what);
+static void engine_on_datagrams(struct loop_event *event, unsigned what);
 static void engine_on_accept_again(struct deadline *d);
 static void engine_open_spare(struct engine *e);
 
@@ -73,6 +76,21 @@ engine_binding(struct engine *e, uint16_t number)
 	return &e->bindings[number];
 }
 
+static bool
+engine_watch(struct accepter *a)
+{
+	return loop_watch(&a->engine->loop, &a->event, a->fd, LOOP_LEVEL,
+	    a->datagrams ? engine_on_datagrams : engine_on_accept);
+}
+
+int
+engine_socket(const struct engine *e, uint16_t binding)
+{
+	const struct accepter *a = e->bindings[binding].accepters;
+
+	return a != NULL ? a->fd : -1;
+}
+
 bool
 engine_accept(struct engine *e, uint16_t binding, int fd)
 {
@@ -82,8 +100,9 @@ engine_accept(struct engine *e, uint16_t binding, int fd)
 	a->engine = e;
 	a->fd = fd;
 	a->binding = binding;
-	if (e->accept_paused == 0 &&
-	    !loop_watch(&e->loop, &a->event, fd, LOOP_LEVEL, engine_on_accept)) {
+	a->datagrams = b->listener != NULL && b->listener->addr.datagram != 0;
+	if ((a->datagrams && !datagram_open(e)) ||
+	    ((a->datagrams || e->accept_paused == 0) && !engine_watch(a))) {
 		free(a);
 		return false;
 	}
@@ -95,7 +114,8 @@ engine_accept(struct engine *e, uint16_t binding, int fd)
 void
 engine_unaccept(struct engine *e, uint16_t binding, int fd)
 {
-	struct accepter **at = &engine_binding(e, binding)->accepters;
+	struct binding *b = engine_binding(e, binding);
+	struct accepter **at = &b->accepters;
 
 	while (*at != NULL) {
 		struct accepter *a = *at;
@@ -110,6 +130,8 @@ engine_unaccept(struct engine *e, uint16_t binding, int fd)
 		close(a->fd);
 		free(a);
 	}
+	if (b->accepters == NULL && b->flow_count != 0)
+		datagram_end_binding(e, binding);
 }
 
 static void
@@ -117,10 +139,12 @@ engine_watch_accepters(struct engine *e, bool on)
 {
 	for (size_t i = 0; i < e->binding_count; i++)
 		for (struct accepter *a = e->bindings[i].accepters; a != NULL; a = a->next) {
+			/* Those who have a flow are still heard. */
+			if (a->datagrams)
+				continue;
 			if (!on && a->event.watched)
 				loop_unwatch(&a->event);
-			else if (on && !a->event.watched &&
-			    !loop_watch(&e->loop, &a->event, a->fd, LOOP_LEVEL, engine_on_accept))
+			else if (on && !a->event.watched && !engine_watch(a))
 				log_errno(LOG_ALERT, errno, "a listener cannot be watched again");
 		}
 }
@@ -194,7 +218,7 @@ static bool
 engine_is_below(struct engine *e, uint64_t most)
 {
 	while (e->conn_count >= most)
-		if (!upstream_free_idle(e) && !engine_end_silent(e))
+		if (!upstream_free_idle(e) && !engine_end_silent(e) && !flow_end_silent(e))
 			return false;
 	return true;
 }
@@ -338,6 +362,14 @@ engine_on_accept(struct loop_event *event, unsigned what)
 	deadline_set(&e->loop, &e->accept_again, ACCEPT_PAUSE);
 }
 
+static void
+engine_on_datagrams(struct loop_event *event, unsigned what)
+{
+	struct accepter *a = CONTAINER_OF(event, struct accepter, event);
+
+	datagram_receive(a->engine, a->binding, a->fd);
+}
+
 /* ------------------------------------------------------------------ snapshots */
 
 void
@@ -379,6 +411,16 @@ engine_sink(struct engine *e, struct slice path, int fd)
 
 /* ------------------------------------------------------------------ the end */
 
+static bool
+engine_drain_one(struct accepter *a)
+{
+	if (!a->datagrams)
+		return engine_accept_some(a);
+	if (a->event.watched)
+		loop_unwatch(&a->event);
+	return false;
+}
+
 void
 engine_drain(struct engine *e)
 {
@@ -386,13 +428,17 @@ engine_drain(struct engine *e)
 	for (size_t i = 0; i < e->binding_count; i++) {
 		/* Whoever has been promised a connection by the kernel gets it. */
 		for (struct accepter *a = e->bindings[i].accepters; a != NULL; a = a->next)
-			for (int n = 0; n < DRAIN_ACCEPTS && engine_accept_some(a); n++)
+			for (int n = 0; n < DRAIN_ACCEPTS && engine_drain_one(a); n++)
 				;
-		engine_unaccept(e, (uint16_t)i, -1);
+		/* Answers that are under way leave through the socket, which others read. */
+		if (e->bindings[i].flow_count == 0)
+			engine_unaccept(e, (uint16_t)i, -1);
 	}
 	for (struct conn *c = e->conns, *next; c != NULL; c = next) {
 		next = c->all_next;
-		if (c->state == CONN_OPEN && c->tunnel == NULL && c->protocol->drain != NULL)
+		if (c->flow != NULL)
+			flow_drain(c);
+		else if (c->state == CONN_OPEN && c->tunnel == NULL && c->protocol->drain != NULL)
 			c->protocol->drain(c);
 	}
 }
@@ -400,7 +446,7 @@ engine_drain(struct engine *e)
 bool
 engine_is_idle(const struct engine *e)
 {
-	return e->conn_count == 0;
+	return e->conn_count == 0 && e->flow_count == 0;
 }
 
 static void
@@ -472,6 +518,7 @@ engine_close(struct engine *e)
 		free(e->sinks[i]);
 	}
 	free(e->sinks);
+	datagram_close(e);
 	tunnel_close_pipes(e);
 	engine_free_lists(e);
 	free(e->bindings);

@@ -13,12 +13,16 @@
 enum { BINDINGS_MAX = 65535, BINDING_NONE = 0 };
 
 struct accepter;
+struct datagrams;
+struct flow;
 
 /* One number: a transport and an address, stable over reloads. */
 struct binding {
 	const struct listener *listener;        /* in the current snapshot; NULL: gone */
 	uint64_t fingerprint;
 	struct accepter *accepters;             /* the sockets this worker accepts from */
+	struct flow *oldest, *newest;           /* of datagrams, by when they were looked at */
+	size_t flow_count;
 };
 
 /* In shared memory, one a worker slot; the worker alone writes it. */
@@ -30,6 +34,8 @@ struct worker_shared {
 	_Atomic uint64_t reasons[REASON_COUNT];
 	_Atomic uint64_t log_dropped;
 	_Atomic uint64_t generation;
+	_Atomic uint64_t flows, flows_opened;   /* flows: open now */
+	_Atomic uint64_t datagrams_in, datagrams_out, datagrams_dropped;
 };
 
 /* Why nobody is accepted; any bit pauses. */
@@ -52,7 +58,9 @@ struct engine {
 
 	struct conn *free_conns[2];             /* by side: a peer is smaller; by all_next */
 	struct exchange *free_exchanges;
-	size_t conn_count, exchange_count;      /* living */
+	/* living; flows are conns too, which have no descriptor and are not in conn_count */
+	size_t conn_count, exchange_count, flow_count;
+	struct datagrams *datagrams;            /* NULL: it has no socket of them */
 	/* all open ones, by conn->all_next: for drains and the end */
 	struct conn *conns;
 	/* conns and exchanges that refer to the scratch: none = it may be forgotten */
@@ -77,8 +85,10 @@ struct engine {
 MUST_USE bool engine_open(struct engine *e);
 void engine_close(struct engine *e);            /* every connection, every pool, the snapshot */
 
-/* Accepts on `fd` for a binding from now on (level-triggered). */
+/* Accepts on `fd` for a binding from now on (level-triggered), or takes its datagrams. */
 MUST_USE bool engine_accept(struct engine *e, uint16_t binding, int fd);
+/* A socket of that binding, -1: it has none. */
+int engine_socket(const struct engine *e, uint16_t binding);
 /* Stops for one descriptor (closing it), or for all of the binding when fd is -1. */
 void engine_unaccept(struct engine *e, uint16_t binding, int fd);
 /*

@@ -113,6 +113,9 @@ break_order(struct conn *c, struct exchange *ex)
 {
 	struct lane *l = conn_state(c);
 
+	/* Datagrams are lost, and come in any order: whoever asks has to bear that. */
+	if (c->datagrams)
+		return;
 	if (codec_of(c)->pairing == CODEC_IN_ORDER && ex->client_back != NULL)
 		fail_from(l, ex->client_next, REASON_CLIENT_GONE);
 	lane_retire(c);
@@ -213,15 +216,19 @@ log_malformed(const struct conn *c, struct slice in, const char *fault)
 	    SLICE_ARG(builder_slice(&b)), in.n > LANE_SHOWN ? "…" : "");
 }
 
-/* Said in the protocol's words, in its place behind what is under way; then the connection ends. */
+/*
+ * Said in the protocol's words, in its place behind what is under way; then the connection ends. A
+ * flow has no such end: what comes behind is another datagram.
+ */
 static void
 refuse(struct conn *c, enum reason reason)
 {
 	struct exchange *ex = begin(c);
 
-	ex->close_client = true;
+	ex->close_client = !c->datagrams;
 	exchange_abort(ex, reason);
-	lane_retire(c);
+	if (!c->datagrams)
+		lane_retire(c);
 }
 
 static void
@@ -233,6 +240,9 @@ malformed(struct conn *c, struct slice in, const char *fault)
 		return;
 	}
 	engine_count(&c->engine->shared->reasons[REASON_PEER_BAD_MESSAGE], 1);
+	/* Anybody may have sent it. */
+	if (c->datagrams)
+		return;
 	lane_broken(c, REASON_PEER_BAD_MESSAGE);
 	conn_reset(c);
 }
@@ -256,6 +266,10 @@ overdone(struct conn *c, enum rate_over over, const struct unit *u)
 
 	switch (over) {
 	case RATE_WAIT:
+		if (c->datagrams) {     /* nothing of it can wait */
+			engine_count(&c->engine->shared->reasons[REASON_RATE], 1);
+			break;
+		}
 		conn_set_hold(c, HOLD_RATE);
 		arm(c);
 		return 0;
@@ -324,6 +338,24 @@ heed(struct conn *c, struct slice in, enum codec_verdict verdict, const struct u
 	return 0;
 }
 
+/* Nothing comes behind it: what is no message by now is none, and the next one begins anew. */
+static enum codec_verdict
+end_datagram(struct conn *c, struct lane *l, struct slice in, enum codec_verdict verdict,
+    struct unit *u)
+{
+	const struct codec *k = codec_of(c);
+
+	if (verdict == CODEC_MORE)
+		verdict = k->finish(k, l->codec, in, &c->engine->loop.scratch, u);
+	if (verdict == CODEC_MORE) {
+		verdict = CODEC_BAD;
+		u->fault = "cut";
+	}
+	memset(l->codec, 0, sizeof(l->codec));
+	k->begin(k, l->codec, c->side == SIDE_CLIENT);
+	return verdict;
+}
+
 size_t
 lane_read(struct conn *c, struct slice in)
 {
@@ -335,6 +367,10 @@ lane_read(struct conn *c, struct slice in)
 
 	enum codec_verdict verdict =
 	    codec_of(c)->next(codec_of(c), l->codec, in, &c->engine->loop.scratch, &u);
+
+	if (c->datagrams && (verdict == CODEC_MORE || verdict == CODEC_BAD))
+		verdict = end_datagram(c, l, in, verdict, &u);
+
 	size_t taken = heed(c, in, verdict, &u);
 
 	if (unlikely(l->draining) && (verdict == CODEC_MORE || taken == in.n))

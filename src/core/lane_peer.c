@@ -186,11 +186,14 @@ lane_leave(struct conn *c, struct exchange *ex)
 	if (a == NULL || ex->peer_back == NULL)
 		return;
 	unlink_from(a, ex);
-	if (ex->place != 0) {
+	if (ex->place != 0 && c->datagrams) {
+		/* Its answer may be lost; and comes under an id that is not given again soon. */
+		give_place(a, slot_at(a, ex->place));
+	} else if (ex->place != 0) {
 		slot_at(a, ex->place)->exchange = NULL;
 		a->given_up++;
-		ex->place = 0;
 	}
+	ex->place = 0;
 	if (a->first == NULL && (a->open == 0 || a->once))
 		become_idle(a);
 }

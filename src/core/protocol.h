@@ -64,4 +64,12 @@ struct protocol_ops {
 	void (*drain)(struct conn *c);
 };
 
+/* Not for connections: one datagram is one message, or the part of a talk. */
+static inline bool
+protocol_needs_datagrams(const struct protocol_ops *p)
+{
+	return (p->traits & PROTOCOL_DATAGRAMS) != 0 &&
+	    ((p->traits & PROTOCOL_MESSAGES) == 0 || p->codec->datagrams);
+}
+
 #endif

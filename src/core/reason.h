@@ -51,6 +51,9 @@ enum reason {
 	REASON_LIMIT,                   /* out of descriptors or connections: 503 */
 	REASON_MEMORY,                  /* out of memory, or of what may be used of it: 503 */
 	REASON_SHUTDOWN,                /* the worker is leaving: 503 */
+	REASON_FLOW_LIMIT,              /* of datagrams: no more than max { flows } */
+	REASON_BAD_DATAGRAM,            /* or its rest: dropped */
+	REASON_SOCKET_FULL,             /* a datagram that the kernel did not take: dropped */
 	REASON_PATTERN_LIMIT,           /* a pattern ran into its limit: 500 */
 	REASON_INTERNAL,                /* a step gave up: 500 */
 	REASON_COUNT

@@ -200,6 +200,9 @@ static const struct directive server_max_rows[] = {
 	    field_count_max, "100", "How many header fields a question may have."),
 	LISTENER_SETTING("messages", ONE("NUMBER", type_integer, 1, 65535), messages_max, "64",
 	    "How many messages of one client may be unanswered; no more are read until some are."),
+	LISTENER_SETTING("flows", ONE("NUMBER", type_integer, 1, 4 * MIB), flows_max, "16384",
+	    "How many flows of datagrams a worker keeps; at that the one that is silent for longest "
+	    "goes, if it is for a second."),
 	MAX_ROWS(IN_SERVER),
 	{ 0 },
 };
@@ -210,6 +213,7 @@ static const struct directive route_max_rows[] = {
 	MISPLACED("headers"),
 	MISPLACED("header_count"),
 	MISPLACED("messages"),
+	MISPLACED("flows"),
 	MAX_ROWS(IN_SETTINGS),
 	{ 0 },
 };

@@ -82,6 +82,7 @@ struct listener_settings {
 	int64_t messages_max;           /* max { messages }: unanswered, of one client */
 	struct message_rate message_rate;
 	struct heartbeat heartbeat;
+	int64_t flows_max;              /* max { flows }: of datagrams, of a worker */
 };
 
 struct server_settings {

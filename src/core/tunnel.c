@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "core/datagram.h"
 #include "core/exchange.h"
 
 enum {
@@ -32,6 +33,7 @@ struct tunnel {
 	uint64_t active;                /* clock_ms() of the last byte */
 	uint32_t idle;                  /* ms */
 	uint64_t received;              /* what the client's connection had counted before */
+	bool datagrams;                 /* each goes at once or not at all; silence is a good end */
 	bool looked;                    /* since the last byte: no reset came with it */
 };
 
@@ -123,6 +125,12 @@ tunnel_broken(struct tunnel *t, struct conn *c, int error)
 	end(t, error == ENOMEM ? REASON_MEMORY : reason, conn_reset);
 }
 
+void
+tunnel_end(struct tunnel *t, enum reason reason)
+{
+	end(t, reason, conn_close);
+}
+
 static bool
 is_over(const struct tunnel *t)
 {
@@ -174,11 +182,18 @@ tunnel_late(struct tunnel *t, struct conn *c)
 	if (late != REASON_NONE)
 		end(t, c->side == SIDE_CLIENT ? late : REASON_PEER_WRITE_TIMEOUT, conn_reset);
 	else if (t->active + t->idle <= now)
-		end(t, REASON_IDLE_TIMEOUT, conn_close);
+		end(t, t->datagrams ? REASON_NONE : REASON_IDLE_TIMEOUT, conn_close);
 	else if (!t->looked && t->active + CONN_LOOK <= now)
 		look(t, c);
 	else
 		arm(t, c);
+}
+
+void
+tunnel_hasten(struct tunnel *t, uint64_t ms)
+{
+	t->idle = (uint32_t)MIN_OF(ms, (uint64_t)t->idle);
+	arm(t, t->ways[SIDE_CLIENT].from);
 }
 
 /* ------------------------------------------------------------------ one way */
@@ -366,6 +381,8 @@ tunnel_join(
 		.active = clock_ms(),
 		.idle = (uint32_t)MIN_OF(idle != 0 ? idle : UINT32_MAX, UINT32_MAX),
 		.received = client->received,
+		.datagrams = client->datagrams,
+		.looked = client->datagrams,
 	};
 	for (size_t i = 0; i < ARRAY_COUNT(ends); i++) {
 		ends[i]->tunnel = t;
@@ -375,6 +392,13 @@ tunnel_join(
 		loop_queue(&ends[i]->engine->loop, LOOP_READY, &ends[i]->ready);
 	}
 	arm(t, client);
+}
+
+void
+tunnel_datagram(struct tunnel *t, struct conn *from, struct slice s)
+{
+	t->active = clock_ms();
+	datagram_write(way_from(t, from)->to, s);
 }
 
 /* A reset arrives as readable; one who is not read from (now, or any more) has to be asked. */

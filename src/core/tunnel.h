@@ -19,6 +19,12 @@ void tunnel_ready(struct tunnel *t, struct conn *c);
 void tunnel_flushed(struct tunnel *t, struct conn *c);
 void tunnel_late(struct tunnel *t, struct conn *c);
 void tunnel_broken(struct tunnel *t, struct conn *c, int error);
+/* A datagram came on that side of a tunnel of them. */
+void tunnel_datagram(struct tunnel *t, struct conn *from, struct slice s);
+/* It is silent for `ms`, or less, before it ends. */
+void tunnel_hasten(struct tunnel *t, uint64_t ms);
+/* Now, for that reason. */
+void tunnel_end(struct tunnel *t, enum reason reason);
 /* Those kept for the next tunnel: when the engine closes. */
 void tunnel_close_pipes(struct engine *e);
 

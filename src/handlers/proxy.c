@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "core/datagram.h"
 #include "core/exchange.h"
 #include "core/field_map.h"
 #include "core/hops.h"
@@ -27,6 +28,7 @@ struct proxy_settings {
 	const struct upstream *upstream;        /* or, of a map: */
 	struct field_map_use map;
 	const struct upstream **of_result;      /* by map_result.index */
+	int64_t answers;                        /* of a flow of datagrams; 0: not counted */
 };
 
 struct proxy_state {
@@ -282,6 +284,10 @@ proxy_opened(struct exchange *ex, const struct step *step)
 	st->open = true;
 	p->write_timeout = (uint32_t)st->upstream->write_timeout;
 	p->idle_timeout = (uint32_t)st->upstream->idle_timeout;
+	if (ex->talk && p->datagrams) {
+		flow_ask_again(ex);
+		return;
+	}
 	if (ex->talk) {
 		upstream_worked(ex->engine, ex->snapshot, st->upstream, st->peer);
 		exchange_tunnel(ex);
@@ -398,6 +404,8 @@ proxy_reach(struct exchange *ex, const struct step *step)
 		conn_set_hold(p, HOLD_OUTPUT);
 	if (st->pooled)
 		exchange_peer_opened(ex);
+	else if (p->datagrams)
+		conn_open_now(p);
 	return true;
 }
 
@@ -442,10 +450,14 @@ proxy_choose_upstream(struct exchange *ex, const struct proxy_settings *s)
 
 /* Message by message, where it is known which answer is whose, or none is needed. */
 static bool
-proxy_goes_by_connection(const struct exchange *ex, const struct proxy_settings *s)
+proxy_goes_by_connection(
+    const struct exchange *ex, const struct proxy_settings *s, const struct upstream *u)
 {
 	const struct codec *k = ex->client->protocol->codec;
 
+	/* Of datagrams there is no connection. */
+	if (ex->client->flow != NULL || u->peers[0].addr.datagram != 0)
+		return false;
 	if (s->per != PROXY_PER_DEFAULT)
 		return s->per == PROXY_PER_CONNECTION;
 	return k->pairing == CODEC_NONE && !k->independent;
@@ -454,19 +466,22 @@ proxy_goes_by_connection(const struct exchange *ex, const struct proxy_settings 
 static enum verdict
 proxy_question(struct exchange *ex, const struct step *step)
 {
+	const struct proxy_settings *s = step->settings;
 	struct proxy_state *st = exchange_state(ex, step);
 
 	if (unlikely(hops_matter(&ex->question)) && !hops_take(ex))
 		return STEP_TAKE;
-	st->upstream = proxy_choose_upstream(ex, step->settings);
+	st->upstream = proxy_choose_upstream(ex, s);
 	if (st->upstream == NULL || ex->gave_up) {
 		exchange_abort(ex, ex->gave_up ? REASON_PATTERN_LIMIT : REASON_NO_PEER);
 		return STEP_TAKE;
 	}
 	st->retries = (uint16_t)st->upstream->retries;
+	if (ex->talk && ex->client->flow != NULL)
+		ex->client->flow->answers_wanted = (uint32_t)s->answers;
 	ex->upstream_name = st->upstream->name;
 	/* What comes behind it is its peer's, too: once what was asked before is answered. */
-	if (ex->unit != NULL && proxy_goes_by_connection(ex, step->settings) && !lane_pin(ex))
+	if (ex->unit != NULL && proxy_goes_by_connection(ex, s, st->upstream) && !lane_pin(ex))
 		return STEP_TAKE;
 	st->keep_max = PROXY_KEEP_MAX;
 	if (unlikely(ex->settings->question_buffer != 0) && !ex->talk && !exchange_is_asked(ex)) {
@@ -493,11 +508,24 @@ proxy_gathered(struct exchange *ex, const struct step *step, bool last)
 		exchange_hold_question(ex);
 }
 
+/* It goes at once or not at all; until there is an answer another peer may be asked. */
+static void
+proxy_datagram(struct exchange *ex, const struct proxy_state *st, const struct part *part)
+{
+	if (ex->answer_state == ANSWER_NONE && st->upstream->peer_count > 1)
+		flow_keep(ex, part->data);
+	exchange_send(ex, part);
+}
+
 static void
 proxy_data(struct exchange *ex, const struct step *step, const struct part *part)
 {
 	struct proxy_state *st = exchange_state(ex, step);
 
+	if (ex->talk) {
+		proxy_datagram(ex, st, part);
+		return;
+	}
 	if (!st->open || st->fed != st->kept_n) {
 		if (!proxy_keep(ex, st, part))
 			exchange_abort(ex, REASON_MEMORY);
@@ -529,7 +557,8 @@ proxy_may_ask_again(const struct exchange *ex, const struct proxy_state *st, enu
 {
 	if (ex->answer_state != ANSWER_NONE || ex->client == NULL)
 		return false;
-	if (!st->open || (ex->untouched && ex->unit != NULL))
+	if (!st->open || ex->talk || reason == REASON_PEER_REFUSED ||
+	    (ex->untouched && ex->unit != NULL))
 		return true;
 	if (reason != REASON_PEER_CLOSED && reason != REASON_PEER_RESET)
 		return false;
@@ -599,11 +628,13 @@ proxy_check(struct reading *r, const struct statement *s, void *filled)
 {
 	struct proxy_settings *proxy = filled;
 
-	if (s->value_count == 3) {
+	bool said = s->value_count > 2 && slice_is(s->values[2].raw, "per");
+
+	if (said && s->value_count == 3) {
 		diag_error(r->diag, s->values[2].span, "write: per connection, or per message");
 		return false;
 	}
-	proxy->per = s->value_count > 3 ? proxy->per + PROXY_PER_CONNECTION : PROXY_PER_DEFAULT;
+	proxy->per = said ? proxy->per + PROXY_PER_CONNECTION : PROXY_PER_DEFAULT;
 	if (proxy->per != PROXY_PER_DEFAULT)
 		proxy->per_span = span_join(s->values[2].span, s->values[3].span);
 	return true;
@@ -628,11 +659,66 @@ proxy_check_per(struct build *b, const struct proxy_settings *s)
 	return false;
 }
 
+/* Connections or datagrams: what the servers of an upstream are, and what is spoken to them. */
+static bool
+proxy_fits(struct build *b, const struct upstream *u, struct span at)
+{
+	const struct protocol_ops *own = build_protocol(b);
+	const struct protocol_ops *p = u->protocol != NULL ? u->protocol : own;
+	bool talk = (own->traits & PROTOCOL_TURNS) == 0;
+
+	if ((talk && p != own) || (!talk && (p->traits & PROTOCOL_TURNS) == 0)) {
+		diag_error(build_reading(b)->diag, at,
+		    "this server speaks %s and upstream \"%.*s\" %s: neither can be said in the other",
+		    own->name, SLICE_ARG(u->name), p->name);
+		return false;
+	}
+	for (size_t i = 0; i < u->peer_count; i++) {
+		const struct peer *peer = &u->peers[i];
+
+		if (peer->addr.datagram != 0 && (p->traits & PROTOCOL_DATAGRAMS) == 0)
+			diag_error(build_reading(b)->diag, at,
+			    "%.*s takes datagrams: protocol %s needs a connection",
+			    SLICE_ARG(peer->text), p->name);
+		else if (peer->addr.datagram == 0 && protocol_needs_datagrams(p))
+			diag_error(build_reading(b)->diag, at,
+			    "protocol %s needs datagrams: write udp:%.*s", p->name,
+			    SLICE_ARG(peer->text));
+		else if (peer->addr.datagram != 0 && u->proxy_line != PROXY_LINE_OFF)
+			diag_error(build_reading(b)->diag, at,
+			    "a PROXY header begins a connection, and %.*s takes datagrams",
+			    SLICE_ARG(peer->text));
+		else if (peer->addr.datagram != 0 && p->codec != NULL &&
+		    p->codec->pairing == CODEC_IN_ORDER)
+			diag_error(build_reading(b)->diag, at,
+			    "protocol %s pairs answers by their order, which datagrams do not keep: "
+			    "%.*s needs \"answers by FIELD\"", p->name, SLICE_ARG(peer->text));
+		else
+			continue;
+		return false;
+	}
+	return true;
+}
+
+static bool
+proxy_all_fit(struct build *b, const struct proxy_settings *s)
+{
+	const struct protocol_ops *own = build_protocol(b);
+	bool good = s->upstream == NULL || proxy_fits(b, s->upstream, s->target.span);
+
+	for (size_t i = 0; s->of_result != NULL && i < s->map.map->result_count; i++)
+		good &= proxy_fits(b, s->of_result[i], s->target.span);
+	if (s->answers == 0 || (protocol_needs_datagrams(own) && (own->traits & PROTOCOL_TURNS) == 0))
+		return good;
+	diag_error(build_reading(b)->diag, s->target.span,
+	    "\"answers\" ends flows of protocol udp; this server speaks %s", own->name);
+	return false;
+}
+
 /* A name without a colon is an upstream or a map; anything else is an address. */
 static bool
-proxy_build(struct build *b, struct step *step)
+proxy_find(struct build *b, struct proxy_settings *s)
 {
-	struct proxy_settings *s = (struct proxy_settings *)(uintptr_t)step->settings;
 	struct reading *r = build_reading(b);
 	struct slice target = s->target.raw;
 
@@ -654,6 +740,14 @@ proxy_build(struct build *b, struct step *step)
 		s->upstream = build_upstream_of(b, &to);
 	}
 	return s->upstream != NULL;
+}
+
+static bool
+proxy_build(struct build *b, struct step *step)
+{
+	struct proxy_settings *s = (struct proxy_settings *)(uintptr_t)step->settings;
+
+	return proxy_find(b, s) && proxy_all_fit(b, s);
 }
 
 static const struct handler_ops handler_proxy = {
@@ -693,6 +787,8 @@ static const struct argument proxy_arguments[] = {
 	{ .name = "per", .type = &type_per, .flags = ARGUMENT_OPTIONAL },
 	{ "connection|message", &type_word, offsetof(struct proxy_settings, per),
 	    .flags = ARGUMENT_OPTIONAL, .words = proxy_per_words },
+	{ "answers", &type_integer, offsetof(struct proxy_settings, answers),
+	    .flags = ARGUMENT_OPTION, .min = 1, .max = 65535 },
 	{ 0 }
 };
 
@@ -701,6 +797,7 @@ const struct directive handler_proxy_rows[] = {
 	    .size = sizeof(struct proxy_settings), .check = proxy_check, .ops = &handler_proxy,
 	    .help = "Passes the question to an upstream, an address, or the upstream that a map names. "
 	    "per message: of a protocol of messages each is a question, which is so by itself where "
-	    "answers find their questions; per connection: all that comes goes to one peer." },
+	    "answers find their questions; per connection: all that comes goes to one peer. answers=N, "
+	    "of protocol udp: a flow ends when each question has so many." },
 	{ 0 }
 };

@@ -62,8 +62,13 @@ bool
 loop_watch(struct loop *l, struct loop_event *e, int fd, enum loop_trigger trigger,
     void (*run)(struct loop_event *, unsigned what))
 {
-	return watch(l, e, fd, trigger == LOOP_LEVEL ? EV_READ | EV_PERSIST :
-	    EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, run);
+	static const short what[] = {
+		[LOOP_EDGE] = EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
+		[LOOP_LEVEL] = EV_READ | EV_PERSIST,
+		[LOOP_EDGE_READ] = EV_READ | EV_ET | EV_PERSIST,
+	};
+
+	return watch(l, e, fd, what[trigger], run);
 }
 
 bool

@@ -89,9 +89,10 @@ void loop_finish(struct loop *l);
 
 /*
  * LOOP_EDGE: READ|WRITE|CLOSED, edge-triggered, registered once. LOOP_LEVEL: READ only, level-
- * triggered (listeners, pipes).
+ * triggered (listeners, pipes). LOOP_EDGE_READ: READ only (a socket of datagrams, where each that
+ * leaves would be an event).
  */
-enum loop_trigger { LOOP_EDGE, LOOP_LEVEL };
+enum loop_trigger { LOOP_EDGE, LOOP_LEVEL, LOOP_EDGE_READ };
 MUST_USE bool loop_watch(struct loop *l, struct loop_event *e, int fd, enum loop_trigger trigger,
     void (*run)(struct loop_event *, unsigned what));
 void loop_unwatch(struct loop_event *e);              /* before the descriptor is closed */

@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/datagram.h"
+
 enum { TEMPORARY_NAMES = 16 };
 
 static bool
@@ -59,6 +61,8 @@ set_listen_options(int fd, const struct addr *a, const struct socket_options *op
 	    !set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)))
 		return false;
 	if (options->reuse_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1))
+		return false;
+	if (options->datagram && !datagram_prepare(fd, a))
 		return false;
 	return a->any.sa_family != AF_INET6 ||
 	    set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6_only);
@@ -197,12 +201,12 @@ socket_accept(int listener, struct addr *from)
 int
 socket_connect(const struct addr *to, bool *pending)
 {
-	int fd = open_socket(to, false);
+	int fd = open_socket(to, to->datagram != 0);
 
 	*pending = false;
 	if (fd < 0)
 		return -1;
-	if (!addr_is_unix(to) && !set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) {
+	if (!addr_is_unix(to) && to->datagram == 0 && !set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) {
 		close_quietly(fd);
 		return -1;
 	}

@@ -7,6 +7,6 @@
 
 #include "core/protocol.h"
 
-extern const struct protocol_ops protocol_tcp;
+extern const struct protocol_ops protocol_tcp, protocol_udp;
 
 #endif

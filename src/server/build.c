@@ -51,14 +51,9 @@ build_reset(struct build *b, const struct handler_ops *ops)
 
 /* ------------------------------------------------------------------ small things */
 
-bool
-build_address(struct build *b, const struct endpoint *e, struct addr *out)
+static bool
+read_place(struct build *b, const struct endpoint *e, struct addr *out)
 {
-	if (e->transport == ENDPOINT_UDP) {
-		diag_error(b->diag, e->span, "\"%.*s\": udp is not served yet",
-		    SLICE_ARG(diag_word(e->text)));
-		return false;
-	}
 	if (e->any) {
 		*out =
 		    (struct addr){ .v6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT },
@@ -78,6 +73,15 @@ build_address(struct build *b, const struct endpoint *e, struct addr *out)
 		return false;
 	}
 	addr_set_port(out, e->port);
+	return true;
+}
+
+bool
+build_address(struct build *b, const struct endpoint *e, struct addr *out)
+{
+	if (!read_place(b, e, out))
+		return false;
+	out->datagram = e->transport == ENDPOINT_UDP;
 	return true;
 }
 

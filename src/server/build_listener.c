@@ -172,6 +172,7 @@ different_setting(const struct listener_settings *a, const struct listener_setti
 		: a->field_max != b->field_max             ? "header"
 		: a->head_max != b->head_max               ? "headers"
 		: a->field_count_max != b->field_count_max ? "header_count"
+		: a->flows_max != b->flows_max             ? "flows"
 							   : NULL };
 }
 
@@ -271,6 +272,30 @@ take_options(
 	say_default(g, one, line, at);
 }
 
+/* A stream has no datagrams, and most protocols need one. */
+static bool
+transport_fits(struct gather *g, const struct protocol_ops *p, const struct listen_line *line,
+    const struct addr *addr)
+{
+	struct diag *d = g->b->diag;
+
+	if (addr->datagram != 0 && (p->traits & PROTOCOL_DATAGRAMS) == 0)
+		diag_error(d, line->to.span,
+		    "\"%.*s\": protocol %s needs connections; for datagrams write: protocol udp;",
+		    SLICE_ARG(diag_word(line->to.text)), p->name);
+	else if (addr->datagram == 0 && protocol_needs_datagrams(p))
+		diag_error(d, line->to.span, "\"%.*s\": protocol %s needs datagrams; write udp:%.*s",
+		    SLICE_ARG(diag_word(line->to.text)), p->name,
+		    SLICE_ARG(diag_word(line->to.text)));
+	else if (addr->datagram != 0 && (line->proxy_protocol || line->backlog != 0))
+		diag_error(d, line->to.span, "\"%.*s\": \"%s\" is of connections",
+		    SLICE_ARG(diag_word(line->to.text)),
+		    line->proxy_protocol ? "proxy_protocol" : "backlog");
+	else
+		return true;
+	return false;
+}
+
 static void
 add_listen(struct gather *g, struct server_build *sb, const struct filled *f)
 {
@@ -279,7 +304,8 @@ add_listen(struct gather *g, struct server_build *sb, const struct filled *f)
 	char text[ADDR_TEXT];
 	struct addr addr;
 
-	if (f->broken || !build_address(g->b, &line->to, &addr))
+	if (f->broken || !build_address(g->b, &line->to, &addr) ||
+	    !transport_fits(g, sb->server->protocol, line, &addr))
 		return;
 
 	struct slice key = addr_print(&addr, text);

@@ -24,7 +24,9 @@ _Static_assert(sizeof(struct bundle_header) % 8 == 0 && sizeof(struct bundle_lis
 enum endpoint_transport
 bundle_transport(const struct listener *l)
 {
-	return addr_is_unix(&l->addr) ? ENDPOINT_UNIX : ENDPOINT_TCP;
+	return addr_is_unix(&l->addr) ? ENDPOINT_UNIX
+	    : l->addr.datagram != 0	  ? ENDPOINT_UDP
+				  : ENDPOINT_TCP;
 }
 
 /* ------------------------------------------------------------------ writing */
@@ -64,6 +66,7 @@ put_addr(struct addr *to, const struct addr *from)
 {
 	memcpy(to, from, offsetof(struct addr, any) + MIN_OF((size_t)from->n, sizeof(from->local)));
 	to->n = from->n;
+	to->datagram = from->datagram;
 }
 
 static void
@@ -257,6 +260,8 @@ addr_fits(const struct addr *a, uint8_t transport)
 {
 	enum { PATH = offsetof(struct sockaddr_un, sun_path) };
 
+	if (a->datagram != (transport == ENDPOINT_UDP))
+		return false;
 	switch (a->any.sa_family) {
 	case AF_INET:
 		return a->n == sizeof(a->v4) &&

@@ -14,6 +14,7 @@
 const struct protocol_ops *const registry_protocols[] = {
 	&protocol_http,
 	&protocol_tcp,
+	&protocol_udp,
 	NULL,
 };
 
