@@ -103,7 +103,7 @@ static const struct table timeout_tables[] = { { timeout_rows, 0 }, { NULL, 0 } 
 const struct directive upstream_rows[] = {
 	{ "server", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS, .arguments = server_arguments,
 	    .offset = IN_BLOCK(servers), .size = sizeof(struct upstream_server),
-	    .help = "One backend: 10.0.0.1:80, [::1]:80, unix:PATH." },
+	    .help = "One backend: 10.0.0.1:80, [::1]:80, unix:PATH, udp:10.0.0.1:53." },
 	{ "protocol", DIRECTIVE_SETTING, .arguments = protocol_arguments,
 	    .offset = IN_BLOCK(protocol),
 	    .help = "What the backends speak; not said: what the server that proxies to them "

@@ -659,15 +659,21 @@ proxy_check_per(struct build *b, const struct proxy_settings *s)
 	return false;
 }
 
+/* Datagrams that are no messages. */
+static bool
+proxy_is_flow(const struct protocol_ops *p)
+{
+	return protocol_needs_datagrams(p) && (p->traits & PROTOCOL_TURNS) == 0;
+}
+
 /* Connections or datagrams: what the servers of an upstream are, and what is spoken to them. */
 static bool
 proxy_fits(struct build *b, const struct upstream *u, struct span at)
 {
 	const struct protocol_ops *own = build_protocol(b);
 	const struct protocol_ops *p = u->protocol != NULL ? u->protocol : own;
-	bool talk = (own->traits & PROTOCOL_TURNS) == 0;
 
-	if ((talk && p != own) || (!talk && (p->traits & PROTOCOL_TURNS) == 0)) {
+	if (p != own && (proxy_is_flow(own) || proxy_is_flow(p))) {
 		diag_error(build_reading(b)->diag, at,
 		    "this server speaks %s and upstream \"%.*s\" %s: neither can be said in the other",
 		    own->name, SLICE_ARG(u->name), p->name);
@@ -708,7 +714,7 @@ proxy_all_fit(struct build *b, const struct proxy_settings *s)
 
 	for (size_t i = 0; s->of_result != NULL && i < s->map.map->result_count; i++)
 		good &= proxy_fits(b, s->of_result[i], s->target.span);
-	if (s->answers == 0 || (protocol_needs_datagrams(own) && (own->traits & PROTOCOL_TURNS) == 0))
+	if (s->answers == 0 || proxy_is_flow(own))
 		return good;
 	diag_error(build_reading(b)->diag, s->target.span,
 	    "\"answers\" ends flows of protocol udp; this server speaks %s", own->name);

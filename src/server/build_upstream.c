@@ -20,8 +20,9 @@ read_peer(struct build *b, const struct upstream_server *from, struct peer *p)
 {
 	if (from->to.any) {
 		diag_error(b->diag, from->to.span,
-		    "\"%.*s\" says no host to connect to; write 127.0.0.1:%u",
-		    SLICE_ARG(diag_word(from->to.text)), from->to.port);
+		    "\"%.*s\" says no host to connect to; write %s127.0.0.1:%u",
+		    SLICE_ARG(diag_word(from->to.text)),
+		    from->to.transport == ENDPOINT_UDP ? "udp:" : "", from->to.port);
 		return false;
 	}
 	*p = (struct peer){

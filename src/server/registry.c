@@ -124,7 +124,7 @@ static const struct directive server_rows[] = {
 	    .offset = offsetof(struct server_block, listens), .size = sizeof(struct listen_line),
 	    .check = listen_check,
 	    .help = "Where clients come in: 80 (IPv6 and IPv4), 10.0.0.1:80, [::1]:80, "
-	    "unix:PATH." },
+	    "unix:PATH, udp:53." },
 	{ "server_name", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS,
 	    .arguments = server_name_arguments,
 	    .offset = offsetof(struct server_block, name_lines),

@@ -50,11 +50,12 @@ def listening(address):
         with open("/proc/net/unix") as f:
             flags = [line.split()[3] for line in f if line.split()[-1] == address]
         return not flags or "00010000" in flags     # not named there: bound under another name and moved here
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    datagrams = len(address) > 2
+    for table in ("/proc/net/udp", "/proc/net/udp6") if datagrams else ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), open(table) as f:
             for line in list(f)[1:]:
                 words = line.split()
-                if words[3] == "0A" and int(words[1].rsplit(":", 1)[1], 16) == address[1]:
+                if words[3] == ("07" if datagrams else "0A") and int(words[1].rsplit(":", 1)[1], 16) == address[1]:
                     return True
     return False
 
@@ -91,8 +92,9 @@ class Ports:
                 lock.bind("\0millrace-port-%d" % port)
                 for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
                     if family == socket.AF_INET or have_ipv6():
-                        with socket.socket(family) as s:
+                        with socket.socket(family) as s, socket.socket(family, socket.SOCK_DGRAM) as d:
                             s.bind((host, port))
+                            d.bind((host, port))
             except OSError:
                 lock.close()
                 continue
@@ -171,7 +173,8 @@ class Server:
     def parse_address(text):
         if text.startswith("unix:"):
             return text[5:]
-        return ("127.0.0.1", int(text.rsplit(":", 1)[-1]))
+        address = ("127.0.0.1", int(text.rsplit(":", 1)[-1]))
+        return address + ("udp",) if text.startswith("udp:") else address
 
     def environment(self):
         e = dict(os.environ)

@@ -29,7 +29,7 @@ class Shipped(flow.Case):
             path = d + "/conf.d/" + name
             with open(path) as f:
                 text = f.read()
-            text = re.sub(r"(\b(?:listen|proxy|server)\s+(?:[\d.]+:)?)(80\d\d)\b", port, text)
+            text = re.sub(r"(\b(?:listen|proxy|server)\s+(?:udp:)?(?:[\d.]+:)?)(80\d\d)\b", port, text)
             text = text.replace("unix:/tmp/", "unix:" + d + "/")
             with open(path, "w") as f:
                 f.write(text)

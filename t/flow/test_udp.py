@@ -1,0 +1,441 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Datagrams: flows, their peers, their ends; where answers come from; what is refused, lost, or too much."""
+import contextlib
+import os
+import resource
+import select
+import signal
+import socket
+import threading
+import time
+
+import flow
+
+ECHO = """
+server { listen udp:127.0.0.1:@port@; protocol udp; %s echo; }
+"""
+PROXY = """
+upstream app { server @peer@; }
+server { listen udp:127.0.0.1:@port@; protocol udp; access_log "flows.log"; timeout { idle 20s; } %s }
+"""
+
+
+class DatagramPeer:
+    """A backend on UDP: answer(data, number of the source) gives the datagrams that go back."""
+
+    def __init__(self, answer=lambda data, number: [data], ipv6=False):
+        self.socket = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self.socket.bind(("::1" if ipv6 else "127.0.0.1", 0))
+        self.shown = ("udp:[::1]:%d" if ipv6 else "udp:127.0.0.1:%d") % self.socket.getsockname()[1]
+        self.answer = answer
+        self.got = []
+        self.sources = {}
+        self.closed = False
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def __str__(self):
+        return self.shown
+
+    def serve(self):
+        while True:
+            try:
+                data, source = self.socket.recvfrom(65536)
+            except OSError:
+                return
+            if self.closed:
+                return
+            number = self.sources.setdefault(source, len(self.sources))
+            self.got.append((number, data))
+            for piece in self.answer(data, number):
+                with contextlib.suppress(OSError):
+                    self.socket.sendto(piece, source)
+
+    def close(self):
+        self.closed = True
+        with contextlib.suppress(OSError), socket.socket(self.socket.family, socket.SOCK_DGRAM) as s:
+            s.sendto(b"", self.socket.getsockname())        # wakes it
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+class Source:
+    """A client: its socket is connected, so that an answer from elsewhere is not seen."""
+
+    def __init__(self, address, seconds=flow.TIME * flow.SLOW):
+        self.socket = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+        self.socket.settimeout(seconds)
+        self.socket.connect(address)
+
+    def send(self, data):
+        self.socket.send(data)
+
+    def get(self):
+        return self.socket.recv(65536)
+
+    def ask(self, data):
+        self.send(data)
+        return self.get()
+
+    def is_silent(self, seconds=0.3):
+        return not select.select([self.socket], [], [], seconds)[0]
+
+    def ask_until(self, data, tries=100):
+        """A datagram may be lost while somebody leaves."""
+        for _ in range(tries):
+            with contextlib.suppress(OSError):
+                self.send(data)
+                if not self.is_silent(0.1):
+                    return self.get()
+        raise AssertionError("no answer to %r" % data)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+
+class Case(flow.Case):
+    def backend(self, *a, **k):
+        p = DatagramPeer(*a, **k)
+        self.addCleanup(p.close)
+        return p
+
+    def source(self, s, name="port", host="127.0.0.1"):
+        c = Source((host, s.names[name]))
+        self.addCleanup(c.socket.close)
+        return c
+
+    def closed(self):
+        return "udp:" + self.closed_port()
+
+
+class Echo(Case):
+    def test_sizes(self):
+        s = self.server(ECHO % "")
+        c = self.source(s)
+        for n in (1, 0, 100, 1472, 9000, 65507, 0, 3):
+            data = os.urandom(n)
+            self.assertEqual(c.ask(data), data)
+
+    def test_each_is_one(self):
+        """What comes in one batch goes back as it was cut."""
+        s = self.server(ECHO % "")
+        c = self.source(s)
+        sent = [b"%d" % i * (i % 7) for i in range(60)]
+        for data in sent:
+            c.send(data)
+        self.assertEqual([c.get() for _ in sent], sent)
+
+    def test_answers_come_from_where_they_were_asked(self):
+        s = self.server("server { listen udp:@port@; protocol udp; echo; }")
+        hosts = ["127.0.0.1", "127.0.0.5", "127.1.2.3"] + (["::1"] if flow.have_ipv6() else [])
+        for host in hosts:
+            with self.subTest(host):
+                c = self.source(s, host=host)
+                for i in range(3):
+                    self.assertEqual(c.ask(b"%d" % i), b"%d" % i)
+
+    def test_answers_of_ipv4_alone(self):
+        s = self.server("server { listen udp:0.0.0.0:@port@; protocol udp; echo; }")
+        self.assertEqual(self.source(s, host="127.0.0.7").ask(b"x"), b"x")
+
+    def test_tcp_and_udp_on_one_port(self):
+        s = self.server("""
+            server { listen 127.0.0.1:@port@; return 200 "tcp"; }
+            server { listen udp:127.0.0.1:@port@; protocol udp; echo; }
+        """)
+        self.assertEqual(self.source(s).ask(b"udp"), b"udp")
+        self.assertEqual(s.get("/").text, "tcp")
+
+    def test_routes(self):
+        s = self.server("""
+            server { listen udp:@port@; protocol udp;
+                route when dst == 127.0.0.2 { echo; }
+                route when src in (127.0.0.0/8) { close; }
+            }
+        """)
+        self.assertEqual(self.source(s, host="127.0.0.2").ask(b"x"), b"x")
+        c = self.source(s)
+        c.send(b"x")
+        c.send(b"x")
+        self.assertTrue(c.is_silent())
+
+    def test_flows_at_most(self):
+        s = self.server(ECHO % "max { flows 4; }")
+        four = [self.source(s) for _ in range(4)]
+        for c in four:
+            self.assertEqual(c.ask(b"a"), b"a")
+        fifth = self.source(s)
+        fifth.send(b"b")
+        self.assertTrue(fifth.is_silent())
+        for c in four:
+            self.assertEqual(c.ask(b"c"), b"c")
+        for _ in range(4):          # three are kept alive, the fourth has to go
+            time.sleep(0.3)
+            for c in four[1:]:
+                self.assertEqual(c.ask(b"d"), b"d")
+        self.assertEqual(fifth.ask(b"e"), b"e")
+        self.assertEqual(four[2].ask(b"f"), b"f")
+
+    def test_garbage_is_no_load(self):
+        """More sources than flows, each once: those who are known are still answered."""
+        s = self.server(ECHO % "max { flows 100; }")
+        c = self.source(s)
+        for _ in range(20):
+            for _ in range(20):
+                with Source(s.address()) as other:
+                    other.send(b"x")
+            self.assertEqual(c.ask(b"y"), b"y")
+
+    def test_a_worker_dies(self):
+        s = self.server(ECHO % "", main="workers 2;\n", expect_report=True)
+        sources = [self.source(s) for _ in range(8)]
+        for c in sources:
+            self.assertEqual(c.ask(b"a"), b"a")
+        for p in s.workers():
+            os.kill(p, signal.SIGKILL)
+            for c in sources:
+                self.assertEqual(c.ask_until(b"b"), b"b")
+            flow.wait_for(lambda: len(s.workers()) == 2)
+
+    def test_reload(self):
+        s = self.server(ECHO % "", main="workers 2;\n")
+        sources = [self.source(s) for _ in range(4)]
+        for i in range(3):
+            for c in sources:
+                self.assertEqual(c.ask(b"%d" % i), b"%d" % i)
+            s.kill(signal.SIGHUP)
+        s.write("server.conf", "pid \"server.pid\"; workers 2; server { listen 127.0.0.1:@port2@; return 200; }")
+        self.assertEqual(flow.run("-s", "reload", "-c", s.path, "-p", s.directory)[0], 0)
+        with self.assertRaises((ConnectionRefusedError, AssertionError)):
+            flow.wait_for(lambda: sources[0].send(b"gone") or not sources[0].is_silent(0.1), 5)
+
+
+class Proxy(Case):
+    def test_there_and_back(self):
+        peer = self.backend()
+        s = self.server(PROXY % "proxy app;", peer=peer)
+        c = self.source(s)
+        for i, n in enumerate((5, 0, 65507, 1, 1472, 0, 9)):
+            data = os.urandom(n)
+            self.assertEqual(c.ask(data), data, i)
+        self.assertEqual(len(peer.sources), 1)
+        self.assertEqual(s.descriptors(), s.descriptors())
+
+    def test_an_address_in_place(self):
+        peer = self.backend()
+        s = self.server("server { listen udp:@port@; protocol udp; proxy @peer@; }", peer=peer)
+        self.assertEqual(self.source(s).ask(b"x"), b"x")
+
+    def test_ipv6(self):
+        if not flow.have_ipv6():
+            self.skipTest("no IPv6 here")
+        s = self.server("server { listen udp:[::1]:@port@; protocol udp; proxy @peer@; }", peer=self.backend(ipv6=True))
+        self.assertEqual(self.source(s, host="::1").ask(b"x"), b"x")
+
+    def test_many_answers(self):
+        """Nobody counts them: a flow is no question and answer."""
+        s = self.server(PROXY % "proxy app;", peer=self.backend(lambda d, n: [d] * 20))
+        c = self.source(s)
+        for data in (b"a", b"", b"b"):
+            c.send(data)
+            self.assertEqual([c.get() for _ in range(20)], [data] * 20)
+
+    def test_the_peer_is_told_first_and_speaks_later(self):
+        peer = self.backend(lambda d, n: [])
+        s = self.server(PROXY % "proxy app;", peer=peer)
+        c = self.source(s)
+        c.send(b"hello")
+        flow.wait_for(lambda: peer.got)
+        time.sleep(0.2)
+        peer.socket.sendto(b"later", list(peer.sources)[0])
+        self.assertEqual(c.get(), b"later")
+        peer.socket.sendto(b"", list(peer.sources)[0])
+        self.assertEqual(c.get(), b"")
+
+    def test_one_way(self):
+        peer = self.backend(lambda d, n: [])
+        s = self.server(PROXY % "proxy app;", peer=peer)
+        c = self.source(s)
+        sent = [(0, b"line %d" % i) for i in range(50)]
+        for _, data in sent:
+            c.send(data)
+        flow.wait_for(lambda: len(peer.got) == 50)
+        self.assertEqual(peer.got, sent)
+
+    def test_strangers_are_not_heard(self):
+        peer, stranger = self.backend(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(stranger.close)
+        s = self.server(PROXY % "proxy app;", peer=peer)
+        c = self.source(s)
+        self.assertEqual(c.ask(b"x"), b"x")
+        stranger.bind(("127.0.0.1", 0))
+        stranger.sendto(b"poison", list(peer.sources)[0])
+        self.assertTrue(c.is_silent())
+        self.assertEqual(c.ask(b"y"), b"y")
+
+    def test_a_thousand_sources(self):
+        count = 1000
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < count + 200:
+            self.skipTest("too few descriptors are allowed")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 200), hard))
+        peer = self.backend(lambda d, n: [b"%d:" % n + d])
+        s = self.server(PROXY % "proxy app;", peer=peer, main="workers 2;\n")
+        sources = [self.source(s) for _ in range(count)]
+        numbers = {}
+        for turn in range(3):
+            for first in range(0, count, 50):
+                some = list(enumerate(sources))[first:first + 50]
+                for i, c in some:
+                    c.send(b"%d.%d" % (i, turn))
+                for i, c in some:
+                    number, data = c.get().split(b":")
+                    self.assertEqual(data, b"%d.%d" % (i, turn))
+                    self.assertEqual(numbers.setdefault(i, number), number, "a flow has moved")
+        self.assertEqual(len(peer.sources), count)
+
+    def test_answers_end_a_flow(self):
+        peer = self.backend()
+        s = self.server(PROXY % "proxy app answers=1;", peer=peer)
+        c = self.source(s)
+        before = s.descriptors()
+        for i in range(20):
+            self.assertEqual(c.ask(b"%d" % i), b"%d" % i)
+        flow.wait_for(lambda: s.descriptors() == before)
+        self.assertEqual(len(peer.sources), 20)
+        c.send(b"a")
+        c.send(b"b")
+        self.assertEqual({c.get(), c.get()}, {b"a", b"b"})
+        flow.wait_for(lambda: s.descriptors() == before)
+        flow.wait_for(lambda: s.read("flows.log").count(b"\n") >= 21)
+
+    def test_silence_ends_a_flow(self):
+        peer = self.backend()
+        s = self.server(PROXY % "timeout { idle 1s; } proxy app;", peer=peer)
+        c, silent = self.source(s), self.source(s)
+        before = s.descriptors()
+        silent.ask(b"x")
+        for _ in range(6):
+            time.sleep(0.3)
+            self.assertEqual(c.ask(b"x"), b"x")
+        self.assertEqual(len(peer.sources), 2)
+        flow.wait_for(lambda: s.descriptors() == before)
+        self.assertEqual(c.ask(b"y"), b"y")
+        self.assertEqual(len(peer.sources), 3)
+        flow.wait_for(lambda: s.read("flows.log").count(b"\n") >= 2)
+
+    def test_refused(self):
+        s = self.server(PROXY % "proxy app;", peer=self.closed())
+        before = s.descriptors()
+        c = self.source(s)
+        for _ in range(5):
+            c.send(b"x")
+            self.assertTrue(c.is_silent(0.05))
+        flow.wait_for(lambda: s.descriptors() == before)
+        self.assertIn("refused", s.said())
+
+    def test_the_next_peer(self):
+        for answers in ("", "answers=1"):
+            with self.subTest(answers):
+                s = self.server("""
+                    upstream app { server @bad@ max_fails=0; server @good@; }
+                    server { listen udp:127.0.0.1:@port@; protocol udp; proxy app %s; }
+                """ % answers, bad=self.closed(), good=self.backend())
+                for _ in range(6):
+                    c = self.source(s)
+                    self.assertEqual(c.ask(b"hello"), b"hello")
+                    self.assertEqual(c.ask(b""), b"")
+
+    def test_the_next_peer_gets_all(self):
+        good = self.backend()
+        s = self.server("""
+            upstream app { server @bad@; server @good@ backup; }
+            server { listen udp:127.0.0.1:@port@; protocol udp; proxy app; }
+        """, bad=self.closed(), good=good)
+        c = self.source(s)
+        for i in range(3):
+            c.send(b"%d" % i)
+        self.assertEqual([c.get() for _ in range(3)], [b"0", b"1", b"2"])
+
+    def test_the_peer_goes(self):
+        """A flow whose peer has answered stays with it; a new one goes to who is left."""
+        first, second = self.backend(), self.backend()
+        s = self.server("""
+            upstream app { server @first@; server @second@ backup; }
+            server { listen udp:127.0.0.1:@port@; protocol udp; proxy app; }
+        """, first=first, second=second)
+        c = self.source(s)
+        self.assertEqual(c.ask(b"a"), b"a")
+        first.close()
+        self.assertEqual(c.ask_until(b"b"), b"b")
+        self.assertTrue(second.got)
+
+    def test_in_turn(self):
+        peers = [self.backend(lambda d, n, i=i: [b"%d" % i]) for i in range(3)]
+        s = self.server("""
+            upstream app { server @a@; server @b@; server @c@; }
+            server { listen udp:127.0.0.1:@port@; protocol udp; proxy app answers=1; }
+        """, a=peers[0], b=peers[1], c=peers[2])
+        got = [self.source(s).ask(b"?") for _ in range(9)]
+        self.assertEqual({g: got.count(g) for g in got}, {b"0": 3, b"1": 3, b"2": 3})
+
+    def test_no_more_connections(self):
+        """Peers take descriptors: flows that are silent go for new ones, nobody is stuck."""
+        s = self.server("connections 16;\n" + PROXY % "proxy app;", peer=self.backend(), expect_report=True)
+        for i in range(15):
+            self.assertEqual(self.source(s).ask(b"%d" % i), b"%d" % i)
+        time.sleep(1.2)
+        for i in range(10):
+            self.assertEqual(self.source(s).ask_until(b"%d" % i), b"%d" % i)
+
+    def test_the_last_answer(self):
+        """Who leaves in order hands on what is under way."""
+        peer = self.backend(lambda d, n: [])
+        s = self.server(PROXY % "proxy app;", peer=peer)
+        c = self.source(s)
+        c.send(b"question")
+        flow.wait_for(lambda: peer.got)
+        s.kill(signal.SIGQUIT)
+        time.sleep(0.3)
+        peer.socket.sendto(b"answer", list(peer.sources)[0])
+        self.assertEqual(c.get(), b"answer")
+        flow.wait_for(lambda: s.process.poll() is not None)
+
+
+class Dns(Case):
+    """Real questions, by a real client, of a real server."""
+
+    def test_dig(self):
+        dig, dnsmasq = self.need("dig", "dnsmasq")
+        ports = flow.Ports()
+        self.addCleanup(ports.close)
+        port = ports.take()
+        self.process(dnsmasq, "--keep-in-foreground", "--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null",
+                     "--pid-file=", "--listen-address=127.0.0.1", "--bind-interfaces", "--port=%d" % port,
+                     "--address=/one.example/192.0.2.1", "--txt-record=long.example," + ",".join(["x" * 200] * 10))
+        flow.wait_for(lambda: flow.listening(("127.0.0.1", port, "udp")))
+        s = self.server("""
+            upstream resolvers { server udp:127.0.0.1:%d; }
+            server { listen udp:127.0.0.1:@port@; protocol udp; timeout { idle 5s; } proxy resolvers answers=1; }
+            server { listen 127.0.0.1:@port@; protocol tcp; proxy 127.0.0.1:%d; }
+        """ % (port, port))
+
+        def ask(*words):
+            p = self.process(dig, "@127.0.0.1", "-p", str(s.port), "+short", "+tries=3", "+time=3", *words, stdout=-1)
+            return p.communicate(timeout=30)[0].decode().split()
+
+        self.assertEqual(ask("one.example", "A"), ["192.0.2.1"])
+        self.assertEqual(ask("one.example", "A", "one.example", "A"), ["192.0.2.1"] * 2)
+        self.assertGreater(len(ask("+bufsize=4096", "long.example", "TXT")), 9)
+        self.assertGreater(len(ask("+bufsize=512", "long.example", "TXT")), 9)       # cut, and asked again over TCP
+        self.assertEqual(ask("nowhere.invalid", "A"), [])
+
+
+if __name__ == "__main__":
+    flow.main()
