@@ -286,6 +286,8 @@ flow_drain(struct conn *c)
 {
 	if (c->tunnel != NULL)
 		tunnel_hasten(c->tunnel, FLOW_DRAIN);
+	else if (c->protocol->codec != NULL)
+		c->protocol->drain(c);
 	else
 		conn_expect(c, FLOW_DRAIN, REASON_IDLE_TIMEOUT);
 }

@@ -151,8 +151,11 @@ take_answer(struct exchange *ex, struct conn *c, struct slice in)
 	if (c->exchange != ex)
 		return;
 	exchange_answer_data(ex, in, last);
-	if (!last && c->exchange == ex && f->answers_wanted == 0)
-		exchange_tunnel(ex);
+	if (last || c->exchange != ex || f->answers_wanted != 0)
+		return;
+	exchange_tunnel(ex);
+	if (unlikely(c->engine->draining))
+		flow_drain(ex->client);
 }
 
 static size_t
