@@ -23,9 +23,6 @@ enum {
 	CONN_JOINED = 1024,             /* room for small pieces that are copied together */
 	/* ms that a closed client is read from, so that it gets its answer */
 	CONN_LINGER = 2000,
-	/* of a write timeout: looks at what the other end takes; ms to the first */
-	CONN_LOOKS = 4,
-	CONN_FIRST_LOOK = 1000,
 	/* ms: of writes and of silence, until an exchange says otherwise */
 	CONN_TIMEOUT = 60 * 1000
 };
@@ -357,91 +354,6 @@ conn_starve(struct conn *c)
 }
 
 /* ------------------------------------------------------------------ deadlines */
-
-static void
-conn_arm(struct conn *c)
-{
-	uint64_t due = c->expect_due;
-
-	if (c->write_due != 0 && (due == 0 || c->write_due < due))
-		due = c->write_due;
-	if (c->look_due != 0 && (due == 0 || c->look_due < due))
-		due = c->look_due;
-	if (due == 0)
-		deadline_clear(&c->deadline);
-	else
-		deadline_set(
-		    &c->engine->loop, &c->deadline, due > clock_ms() ? due - clock_ms() : 0);
-}
-
-static uint64_t
-conn_first_look(const struct conn *c)
-{
-	return MIN_OF((uint32_t)CONN_FIRST_LOOK, c->write_timeout / CONN_LOOKS);
-}
-
-void
-conn_expect(struct conn *c, uint64_t ms, enum reason reason)
-{
-	c->expects = reason;
-	c->expect_due = clock_ms() + ms;
-	conn_arm(c);
-}
-
-void
-conn_expect_nothing(struct conn *c)
-{
-	if (c->expect_due == 0)
-		return;
-	c->expect_due = 0;
-	conn_arm(c);
-}
-
-void
-conn_set_waiting(struct conn *c, bool waiting)
-{
-	if (waiting == (c->write_due != 0))
-		return;
-	c->write_due = waiting ? clock_ms() + conn_first_look(c) : 0;
-	if (c->stall != NULL && waiting) {
-		pace_release(&c->stall->pace, clock_ms());
-		c->stall->moved = clock_ms();
-	} else if (c->stall != NULL) {
-		pace_hold(&c->stall->pace, clock_ms());
-	}
-	conn_arm(c);
-}
-
-/*
- * The kernel's buffer hides progress and stall alike: a send says that there is room, not that
- * anybody reads; so the kernel is asked how much of it the other end has. A pause of less than
- * the timeout is nothing: a player that has enough for now is no attacker.
- */
-enum reason
-conn_judge(struct conn *c)
-{
-	uint64_t now = clock_ms(), pause = c->write_timeout / CONN_LOOKS;
-	uint64_t unsent = socket_unsent(c->wire.fd), taken = c->sent - MIN_OF(unsent, c->sent);
-	struct stall *s = c->stall;
-
-	if (s == NULL) {
-		s = c->stall = memory_alloc(sizeof(*s));
-		/* Late for a look ourselves, we have not watched so long. */
-		s->moved = MAX_OF(c->write_due - conn_first_look(c), now - MIN_OF(now, pause));
-		pace_begin(&s->pace, taken, now);
-	} else if (taken != s->taken) {
-		s->moved = now;
-	}
-	s->taken = taken;
-	if (now - s->moved >= c->write_timeout)
-		return REASON_WRITE_TIMEOUT;
-	if (!pace_keep(&s->pace, taken, now, c->write_least,
-	    MAX_OF(c->write_grace, c->write_timeout)))
-		return REASON_WRITE_TOO_SLOW;
-	c->write_due = MIN_OF(now + pause, s->moved + c->write_timeout);
-	conn_arm(c);
-	return REASON_NONE;
-}
 
 static void
 conn_write_late(struct conn *c)

@@ -221,6 +221,8 @@ size_t conn_window(struct conn *to, bool full);
 /* Read again what lies in `in`, as if it had just come (after an exchange has ended). */
 void conn_wake(struct conn *c);
 
+/* Behind a change of what is due (expect_due, write_due, look_due): the deadline is the earliest. */
+void conn_arm(struct conn *c);
 /* protocol->late(c, reason) in `ms`, unless said anew or cleared. */
 void conn_expect(struct conn *c, uint64_t ms, enum reason reason);
 void conn_expect_nothing(struct conn *c);
