@@ -191,7 +191,7 @@ conn_write(struct conn *c, struct slice s)
  * conn_write.
  */
 MUST_USE size_t conn_write_now(struct conn *c, const char *at, size_t n);
-/* It failed, with that errno: told when the pass flushes, so that who uses it now may go on. */
+/* It is as if a write had failed: told when the pass flushes, so that who uses it now may go on. */
 void conn_break(struct conn *c, int error);
 void conn_shut(struct conn *c);          /* FIN once all is written */
 /*
@@ -202,11 +202,6 @@ void conn_end(struct conn *c);
 /* At once; what was not written is lost. The exchange on it must have been told. */
 void conn_close(struct conn *c);
 void conn_reset(struct conn *c);         /* the same with RST */
-/*
- * It is as if a write had failed. Whoever is in the middle of a call still uses the connection: the
- * break is told by the flush.
- */
-void conn_break(struct conn *c, int error);
 /* With RST, its exchange told: for the memory that it holds. Between two passes. */
 void conn_sacrifice(struct conn *c);
 

@@ -186,7 +186,7 @@ lane_leave(struct conn *c, struct exchange *ex)
 	if (a == NULL || ex->peer_back == NULL)
 		return;
 	unlink_from(a, ex);
-	if (ex->place != 0 && c->datagrams) {
+	if (ex->place != 0 && c->datagrams && codec_of(c)->pairing == CODEC_BY_ID) {
 		/* Its answer may be lost; and comes under an id that is not given again soon. */
 		give_place(a, slot_at(a, ex->place));
 	} else if (ex->place != 0) {
