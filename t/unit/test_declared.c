@@ -242,6 +242,9 @@ puts_ids_into_bodies(void **state)
 	k = init(&kv, "id");
 	WRITES(k, "a=1;id=7\n", .body = SLICE("a=1"), .id = SLICE("7"));
 	WRITES(k, "id=7\n", .body = SLICE(""), .id = SLICE("7"));
+	WRITES(k, "id=7;a=1\n", .body = SLICE("id=;a=1"), .id = SLICE("7"));
+	REFUSES(k, "no_place_for_id", .body = SLICE("a=1;id"), .id = SLICE("7"));
+	REFUSES(k, "no_place_for_id", .body = SLICE("id= ;a"), .id = SLICE("7"));
 	WRITES(k, "id=7;a=1\n", .body = SLICE("id=300;a=1"), .id = SLICE("7"));
 }
 

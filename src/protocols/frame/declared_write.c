@@ -140,6 +140,18 @@ give_word(const struct frame_name *name, struct slice id, struct frame_draft *dr
 	return NULL;
 }
 
+/* In place of the one that is there. A name without a value may have no place for one: `a&id`. */
+static const char *
+replace(const struct declared *x, struct slice was, struct slice id, struct frame_draft *draft)
+{
+	size_t at = (size_t)(was.at - draft->body.at);
+
+	if (was.n == 0 && (at == 0 || was.at[-1] != x->frame.equals))
+		return "no_place_for_id";
+	splice(draft, at, id, at + was.n);
+	return NULL;
+}
+
 static const char *
 put_id(const struct declared *x, struct slice id, struct frame_draft *draft,
     struct scratch *scratch)
@@ -151,9 +163,7 @@ put_id(const struct declared *x, struct slice id, struct frame_draft *draft,
 	switch (frame_name_get(&x->id, &view, 0, &none, &value)) {
 	case FRAME_VALUE_FOUND:
 	case FRAME_VALUE_NO_ROOM:
-		splice(draft, (size_t)(value.raw.at - draft->body.at), id,
-		    (size_t)(value.raw.at - draft->body.at) + value.raw.n);
-		return NULL;
+		return replace(x, value.raw, id, draft);
 	case FRAME_VALUE_MALFORMED:
 		return "bad_json";
 	case FRAME_VALUE_ABSENT:
