@@ -130,8 +130,9 @@ says_what_the_frame_says(void **state)
 
 			if (k->write(k, &(struct draft){ .body = bodies[j] }, &scratch, &wire) != NULL)
 				continue;
-			assert_same(&x, wire, false);
 			builder_slice_put(&s, wire);
+			/* a copy: the scratch is forgotten after every stream */
+			assert_same(&x, slice_after(builder_slice(&s), s.n - wire.n), false);
 			written++;
 		}
 		scratch_reset(&scratch);
