@@ -503,7 +503,8 @@ ask(struct conn *c, struct slice s)
 void
 datagram_write(struct conn *c, struct slice s)
 {
-	if (c->state != CONN_OPEN || c->broken != 0)
+	/* A peer's socket is connected before its protocol is told. */
+	if ((c->state != CONN_OPEN && c->state != CONN_CONNECTING) || c->broken != 0)
 		return;
 	c->sent += s.n;
 	engine_count(&c->engine->shared->datagrams_out, 1);

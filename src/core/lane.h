@@ -54,7 +54,8 @@ void lane_drain(struct conn *c);
 
 /* Of every protocol of messages; name, fields and codec are its own. */
 #define LANE_OPS \
-	.traits = PROTOCOL_TURNS | PROTOCOL_MESSAGES, .conn_size = sizeof(struct lane), \
+	.traits = PROTOCOL_TURNS | PROTOCOL_MESSAGES | PROTOCOL_DATAGRAMS, \
+	.conn_size = sizeof(struct lane), \
 	.open = lane_open, .read = lane_read, .finish = lane_finish, .send = lane_send, \
 	.fail = lane_fail, .late = lane_late, .done = lane_done, .drain = lane_drain
 

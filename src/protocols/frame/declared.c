@@ -197,6 +197,4 @@ declared_init(struct declared *x, const char *name)
 	k->set = declared_set;
 	k->idempotent = x->idempotent_count > 0 ? idempotent : NULL;
 	x->ops = (struct protocol_ops){ LANE_OPS, .name = name, .fields = declared_fields, .codec = k };
-	if (k->datagrams)
-		x->ops.traits |= PROTOCOL_DATAGRAMS;
 }
