@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What is shipped works as it is: each file of conf.d is checked and asked."""
+import json
 import os
 import re
 import shutil
+import struct
+import subprocess
 
 import flow
 
@@ -29,7 +32,7 @@ class Shipped(flow.Case):
             path = d + "/conf.d/" + name
             with open(path) as f:
                 text = f.read()
-            text = re.sub(r"(\b(?:listen|proxy|server)\s+(?:udp:)?(?:[\d.]+:)?)(80\d\d)\b", port, text)
+            text = re.sub(r"(\b(?:listen|proxy|server)\s+(?:udp:)?(?:[\d.]+:)?)(\d{4,5})\b", port, text)
             text = text.replace("unix:/tmp/", "unix:" + d + "/")
             with open(path, "w") as f:
                 f.write(text)
@@ -65,6 +68,43 @@ class Shipped(flow.Case):
         self.assertEqual((a.text, a["X-Request-Id"]), ("203.0.113.9, by way of 127.0.0.1\n", "given"))
         self.assertRegex(s.get("/", name="p8082")["X-Request-Id"], "^[0-9a-f]{32}$")
         self.assertEqual(s.get("/", headers="X-Forwarded-For: 203.0.113.66", name="p8082").status, 403)
+
+    def test_jsonnl(self):
+        """The example of the protocol chapter of Workerman's manual: byte for byte, with nc as it is typed."""
+        s = self.start()
+        address = ("127.0.0.1", str(s.names["p1234"]))
+        p = subprocess.run([self.need("nc"), "-q1", *address], input=b'{"type":"message","content":"hello"}\n',
+                           capture_output=True, timeout=flow.TIME * flow.SLOW)
+        self.assertEqual((p.stdout, p.stderr), (b'{"code":0,"msg":"ok"}\n', b""))
+        with s.client("p1234") as c:
+            c.send(b'{"type":"ping"}\n{"type":"who"}\n{"type":"bye"}\n{"type":"ping"}\n')
+            self.assertEqual(c.rest(), b'{"type":"pong"}\n{"code":0,"msg":"you are 127.0.0.1"}\n{"code":0,"msg":"bye"}\n')
+        with s.client("p1234") as c:
+            c.send(b"x" * 65536)
+            self.assertEqual(c.rest(), b'{"code":400,"msg":"bad_message"}\n')
+
+    def test_jsonrpc(self):
+        s = self.start()
+        with s.client("p8083") as c, s.client("p8083") as d:
+            c.send(b'{"jsonrpc":"2.0","method":"changed"}\n{"jsonrpc":"2.0","id":1,"method":"get","params":["a"]}\n')
+            d.send(b'{"jsonrpc":"2.0","id":1,"method":"nothing"}\n')
+            a, b = json.loads(c.until(b"\n")), json.loads(d.until(b"\n"))
+            self.assertEqual(a, {"jsonrpc": "2.0", "id": 1, "result": {"key": "a", "value": "seven"}})
+            self.assertEqual((b["id"], b["error"]["code"], b["error"]["message"]), (1, -32601, "no method nothing"))
+            c.send(b'{"jsonrpc":"2.0","id":"x","method":"shutdown"}\n')
+            a = json.loads(c.until(b"\n"))
+            self.assertEqual((a["id"], a["error"]["message"], a["error"]["data"]), ("x", "denied", 403))
+
+    def test_modbus(self):
+        s = self.start()
+        read = struct.Struct("!HHHBBHH")
+        with s.client("p5020") as c:
+            for unit, answer in ((1, "000700000005 01 03 02 00e6"), (2, "000700000005 02 03 02 0011"), (9, "000700000003 09 83 0b")):
+                c.send(read.pack(7, 0, 6, unit, 3, 0, 1))
+                answer = bytes.fromhex(answer)
+                self.assertEqual(c.exactly(len(answer)), answer)
+            c.send(read.pack(7, 0, 6, 9, 16, 0, 1))
+            self.assertTrue(c.ends())
 
     def test_every_file_is_an_example(self):
         for name in os.listdir(CONF_D):
