@@ -18,6 +18,8 @@ struct frame {
 	struct trace *trace;
 };
 
+const struct directive schema_loaded[] = { { 0 } };
+
 struct schema_state *
 schema_state(struct reading *r)
 {
@@ -391,7 +393,7 @@ add_defaults(
     struct reading *r, struct rows *rows, const struct table *tables, size_t base, unsigned depth)
 {
 	for (const struct table *t = tables; t->rows != NULL && depth < AST_DEPTH_MAX; t++)
-		for (const struct directive *row = t->rows; row->name != NULL; row++) {
+		for (const struct directive *row = table_rows(r, t); row->name != NULL; row++) {
 			if (row_repeats(row))
 				continue;
 			if (row->otherwise != NULL)
@@ -403,12 +405,12 @@ add_defaults(
 }
 
 static void
-add_entries(struct rows *rows)
+add_entries(const struct reading *r, struct rows *rows)
 {
 	struct entry *e = rows->entries;
 
 	for (const struct table *t = rows->tables; t->rows != NULL; t++)
-		for (const struct directive *row = t->rows; row->name != NULL; row++, e++) {
+		for (const struct directive *row = table_rows(r, t); row->name != NULL; row++, e++) {
 			*e = (struct entry){ row, t->offset, (size_t)(e - rows->entries),
 				(size_t)(e - rows->entries) };
 			for (size_t i = 0; row_repeats(row) && i < e->number; i++)
@@ -435,14 +437,14 @@ schema_rows(struct reading *r, const struct table *tables)
 		if (rows->tables == tables)
 			return rows;
 	for (const struct table *t = tables; t->rows != NULL; t++)
-		for (const struct directive *row = t->rows; row->name != NULL; row++)
+		for (const struct directive *row = table_rows(r, t); row->name != NULL; row++)
 			count++;
 	struct rows *rows = arena_zalloc(r->arena, sizeof(*rows));
 	rows->tables = tables;
 	rows->count = count;
 	rows->entries = arena_array(r->arena, count + 1, sizeof(*rows->entries));
 	map_init(&rows->by_name, r->arena, false);
-	add_entries(rows);
+	add_entries(r, rows);
 	add_defaults(r, rows, tables, 0, 0);
 	rows->next = state->rows;
 	state->rows = rows;
@@ -475,6 +477,7 @@ enum { PLACES_TEXT = 200, TABLES_MAX = 256 };
 
 /* Where else a word may stand, for a message. */
 struct places {
+	const struct reading *r;
 	struct slice word;
 	char text[PLACES_TEXT];
 	struct builder names;
@@ -506,7 +509,7 @@ find_places(struct places *p, const struct table *tables, const char *where)
 	p->seen[p->seen_count++] = tables;
 	bool named = slice_find_slice(builder_slice(&p->names), slice_of(where)) < p->names.n;
 	for (const struct table *t = tables; t->rows != NULL && !named; t++)
-		for (const struct directive *row = t->rows; row->name != NULL; row++)
+		for (const struct directive *row = table_rows(p->r, t); row->name != NULL; row++)
 			if ((row->flags & (DIRECTIVE_FREE | DIRECTIVE_HIDDEN)) == 0 &&
 			    slice_is(p->word, row->name))
 				builder_printf(
@@ -523,7 +526,7 @@ report_unknown(const struct frame *f, const struct value *v)
 {
 	struct reading *r = f->r;
 	struct slice word = diag_word(v->raw);
-	struct places places = { .word = v->raw };
+	struct places places = { .r = r, .word = v->raw };
 	const struct elsewhere *here = schema_elsewhere(r, f->where, v->raw);
 	const struct elsewhere *elsewhere = here != NULL ? here : schema_elsewhere(r, "", v->raw);
 
@@ -571,7 +574,8 @@ check_form(struct reading *r, const struct directive *row, const struct statemen
 		fine = false;
 	}
 	/* a hidden row says by itself what is wrong, whatever follows its word */
-	if (s->block != NULL && row->inside == NULL && (row->flags & DIRECTIVE_HIDDEN) == 0) {
+	if (s->block != NULL && row->inside == NULL && row->find_inside == NULL &&
+	    (row->flags & DIRECTIVE_HIDDEN) == 0) {
 		diag_error(r->diag, (struct span){ s->block->span.file, s->block->span.at, 1 },
 		    "\"%.*s\" takes no block", SLICE_ARG(word));
 		fine = false;
@@ -609,12 +613,23 @@ static bool
 read_inside(const struct frame *f, const struct entry *e, const struct statement *s, char *to,
     struct trace *trace)
 {
-	if (s->block == NULL || e->row->inside == NULL)
-		return true;
-	struct frame inside = { .r = f->r, .rows = schema_rows(f->r, e->row->inside), .owner = s,
-		.where = e->row->name, .target = to, .trace = trace };
+	static const struct block empty;
+	const struct table *tables = e->row->inside;
+	const struct block *block = s->block;
+	void *target = to;
 
-	return fill_block(&inside, s->block);
+	if (e->row->find_inside != NULL) {
+		tables = e->row->find_inside(f->r, s, to, &target);
+		block = block == NULL ? &empty : block;
+	}
+	if (block == NULL || tables == NULL)
+		return true;
+	struct frame inside = { .r = f->r, .rows = schema_rows(f->r, tables), .owner = s,
+		.where = e->row->name, .target = target, .trace = trace };
+
+	if (e->row->find_inside != NULL)
+		put_defaults(f->r, inside.rows, target);
+	return fill_block(&inside, block);
 }
 
 /* Arguments, inside, and the rule across them. */

@@ -154,6 +154,13 @@ struct directive {
 	/* REPEATS and STEP: bytes of the struct that each one fills (zeroed first) */
 	size_t size;
 	const struct table *inside;     /* of a block: its tables, ended by rows NULL */
+	/*
+	 * or of a block whose tables only the statement tells: those, and the struct that they fill.
+	 * Called without a block, too: then it is as an empty one. NULL: there are none, the block
+	 * is passed over.
+	 */
+	const struct table *(*find_inside)(
+	    struct reading *r, const struct statement *s, void *filled, void **target);
 	/* a SETTING's default: its arguments as they would be written; NULL: zeroed */
 	const char *otherwise;
 	/*
@@ -175,6 +182,9 @@ struct table {
 	const struct directive *rows;
 	size_t offset;
 };
+
+/* Stands in a table in place of rows that only a reading knows: its `loaded`. */
+extern const struct directive schema_loaded[];
 
 /* One repeated directive as it was read. `list`s of repeated rows hold these. */
 struct filled {
@@ -205,6 +215,7 @@ struct reading {
 	struct sources *sources;
 	struct diag *diag;
 	const struct elsewhere *elsewhere;
+	const struct directive *loaded; /* what schema_loaded stands for; NULL: nothing */
 	bool trace;                     /* keep origins for schema_print_effective */
 	struct trace *root;             /* set by schema_fill when trace is */
 	struct compile_item *compile;   /* of the row being read */

@@ -69,6 +69,12 @@ struct schema_state *schema_state(struct reading *r);
 /* The rows of these tables, indexed. */
 struct rows *schema_rows(struct reading *r, const struct table *tables);
 
+static inline const struct directive *
+table_rows(const struct reading *r, const struct table *t)
+{
+	return t->rows == schema_loaded && r->loaded != NULL ? r->loaded : t->rows;
+}
+
 enum { SCHEMA_PLACE = 64 };
 
 /* What a block is called as a place for others; `where` is the place that it stands in. */

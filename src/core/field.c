@@ -422,6 +422,9 @@ report_foreign(struct reading *r, const struct scope *scope, struct slice word, 
 
 		if (other == scope->protocol || find_in(fields_of(other), word, &name) == NULL)
 			continue;
+		/* one that has fields of its own by these names: the word is wrong, not the protocol */
+		if (other->codec != NULL && scope->protocol != NULL && scope->protocol->codec != NULL)
+			continue;
 
 		const char *needs = other->codec != NULL ? "a protocol of messages" : "protocol ";
 		const char *which = other->codec != NULL ? "" : other->name;
