@@ -302,6 +302,7 @@ run(struct build *b, FILE *effective)
 
 	bool parsed = b->diag->errors == errors;
 
+	build_modules_load(b, tree);
 	b->clean = schema_fill(&b->reading, registry_main, tree, "the top level", &b->main);
 	/* What the grammar had to leave out would be missed everywhere. */
 	if (parsed)

@@ -28,6 +28,11 @@ struct main_block {
 	struct list protocols;          /* … of struct protocol_block */
 	struct list limits;             /* … of struct limit_block */
 	struct list servers;            /* … of struct server_block */
+	struct list modules;            /* … of struct module_line */
+};
+
+struct module_line {
+	struct value path;
 };
 
 struct named_upstream {
@@ -118,6 +123,13 @@ struct build {
 	size_t log_count, log_room;
 	const struct upstream *plain;   /* one with every default; NULL until wanted */
 	struct server_build *servers;
+	/* what was loaded, in order; the steps that it offers, and whose each is */
+	struct build_module **modules;
+	size_t module_count, module_room;
+	bool module_missing;            /* one could not be loaded */
+	struct directive *steps;
+	const struct build_module **step_owners;
+	size_t step_count, step_room, step_owner_count, step_owner_room;
 
 	/* What is being built just now. */
 	const struct protocol_ops *protocol;
@@ -139,6 +151,8 @@ const struct settings *build_keep_settings(struct build *b, const struct setting
 
 /* build_protocol.c */
 void build_protocols(struct build *b);
+/* It is found by its name from here on. False: there is one of that name. */
+MUST_USE bool build_add_protocol(struct build *b, const struct protocol_ops *ops);
 /* The protocol of that name; the default when none is said. NULL: reported. */
 const struct protocol_ops *build_find_protocol(struct build *b, const struct name *name);
 
@@ -171,6 +185,18 @@ void build_check_heartbeat(struct build *b, const struct protocol_ops *protocol,
  */
 void build_check_uses(struct build *b, const char *what, const struct protocol_ops *protocol,
     const struct block *block);
+
+/* build_module.c */
+/* Loads what the top level names: its words may stand anywhere from here on. */
+void build_modules_load(struct build *b, const struct block *tree);
+/* Their settings are there: makes their protocols ready, and adds them. */
+void build_modules_settle(struct build *b);
+/* Says where a protocol of that name was loaded, if one was. */
+void build_modules_note(struct build *b, struct slice name);
+/* Of the row `module`. */
+const struct table *build_module_inside(
+    struct reading *r, const struct statement *s, void *filled, void **target);
+bool build_module_check(struct reading *r, const struct statement *s, void *filled);
 
 /* build_listener.c: listens and names. */
 void build_names(struct build *b, struct server_build *sb);

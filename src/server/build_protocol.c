@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The protocols that a configuration may name: builtin ones, those that are builtin declarations, and
- * those that it declares itself. What is built first is found by name from then on.
+ * The protocols that a configuration may name: builtin ones, those that are builtin declarations, what
+ * modules offer, and those that it declares itself. What is built first is found by name from then on.
  */
 #include "core/match.h"
 #include "protocols/frame/frame_builtin.h"
@@ -26,6 +26,15 @@ find(const struct build *b, struct slice name)
 		if (slice_is(name, b->protocols[i]->name))
 			return b->protocols[i];
 	return NULL;
+}
+
+bool
+build_add_protocol(struct build *b, const struct protocol_ops *ops)
+{
+	if (find(b, slice_of(ops->name)) != NULL)
+		return false;
+	add(b, ops);
+	return true;
 }
 
 static const char *
@@ -69,7 +78,7 @@ build_find_protocol(struct build *b, const struct name *name)
 		diag_error(b->diag, name->span,
 		    "there is no protocol \"%.*s\"; did you mean \"%s\"?",
 		    SLICE_ARG(diag_word(name->text)), closest);
-	else
+	else if (!b->module_missing)    /* which may well be the one that offers it */
 		report_no_protocol(b, name);
 	return NULL;
 }
@@ -180,11 +189,12 @@ check_name(struct build *b, const struct name *name)
 		diag_error(b->diag, name->span, "there are two protocols \"%.*s\"",
 		    SLICE_ARG(diag_word(name->text)));
 		diag_note(b->diag, other->span, "the first is here");
-	} else if (find(b, name->text) != NULL)
+	} else if (find(b, name->text) != NULL) {
 		diag_error(b->diag, name->span,
 		    "\"%.*s\" is a protocol already, without being declared",
 		    SLICE_ARG(diag_word(name->text)));
-	else
+		build_modules_note(b, name->text);
+	} else
 		return true;
 	return false;
 }
@@ -217,6 +227,7 @@ build_protocols(struct build *b)
 		add(b, registry_protocols[i]);
 	for (size_t i = 0; (x = frame_builtin(&b->snapshot->arena, i)) != NULL; i++)
 		add(b, &x->ops);
+	build_modules_settle(b);
 	for (size_t i = 0; i < b->main.protocols.n; i++)
 		build_declared(b, &items[i]);
 }

@@ -30,7 +30,8 @@ const struct protocol_ops *const registry_protocols[] = {
 	{ handler_drop_rows, (at) }, \
 	{ handler_redirect_rows, (at) }, \
 	{ handler_echo_rows, (at) }, \
-	{ handler_close_rows, (at) }
+	{ handler_close_rows, (at) }, \
+	{ schema_loaded, (at) }
 
 const struct protocol_ops *
 registry_protocol(struct slice name)
@@ -158,6 +159,23 @@ static const struct table server_tables[] = {
 	{ NULL, 0 },
 };
 
+static bool
+has_word(const struct table *tables, struct slice word)
+{
+	for (const struct table *t = tables; t->rows != NULL; t++)
+		for (const struct directive *row = t->rows; row->name != NULL; row++)
+			if (slice_is(word, row->name))
+				return true;
+	return false;
+}
+
+bool
+registry_has_word(struct slice word)
+{
+	return has_word(server_tables, word) || has_word(route_tables, word) ||
+	       has_word(error_tables, word);
+}
+
 /* ------------------------------------------------------------------ top level */
 
 static bool
@@ -230,6 +248,11 @@ static const struct argument server_arguments[] = {
 	{ 0 },
 };
 
+static const struct argument module_arguments[] = {
+	{ .name = "PATH", .type = &type_raw, .offset = offsetof(struct module_line, path) },
+	{ 0 },
+};
+
 static const struct table defaults_tables[] = { { server_settings_rows, 0 }, { NULL, 0 } };
 static const struct table map_tables[] = { { map_rows, 0 }, { NULL, 0 } };
 static const struct table limit_tables[] = { { limit_rows, 0 }, { NULL, 0 } };
@@ -267,6 +290,13 @@ static const struct directive main_rows[] = {
 	{ "include", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS, .arguments = path_arguments,
 	    .help = "Stands for what is in that file, or in all files of a pattern; in any "
 	    "block." },
+	{ "module", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS | DIRECTIVE_BLOCK_OPTIONAL,
+	    .arguments = module_arguments, .offset = offsetof(struct main_block, modules),
+	    .size = sizeof(struct module_line), .find_inside = build_module_inside,
+	    .check = build_module_check,
+	    .help = "Loads protocols and handlers, which are then used by name like builtin ones: a "
+	    "file beside the configuration, or of the directory of modules. Its block holds the "
+	    "module's own directives." },
 	{ "defaults", DIRECTIVE_BLOCK, .offset = offsetof(struct main_block, defaults),
 	    .inside = defaults_tables,
 	    .help = "Settings that every server starts with." },

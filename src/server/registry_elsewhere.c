@@ -31,7 +31,7 @@ const struct elsewhere registry_elsewhere[] = {
 	BUT("multi_accept", "workers accept all that waits, up to a budget"),
 	BUT("accept_mutex", "every worker has sockets of its own"),
 	BUT("master_process", "there is always a master; to stay in the foreground start with: server -F"),
-	BUT("load_module", "modules are not there yet"),
+	IS("load_module", "module"),
 	BUT("lock_file", "no lock file is needed"),
 	BUT("env", "the environment is not passed on"),
 	BUT("set", "a value is made by: map NAME FIELD { … }"),
@@ -128,7 +128,6 @@ const struct elsewhere registry_elsewhere[] = {
 	BUT("break", "steps run in the order written; the one that answers is the last"),
 	NOT_YET("stub_status", "a page of counters"),
 
-	BUT("module", "modules are not there yet"),
 	NOT_YET("sandbox", "the sandbox"),
 	BUT("split", "splitting traffic by share is not there yet"),
 	NOT_YET("control", "the control socket"),
