@@ -115,6 +115,11 @@ cut(struct exchange *ex)
 {
 	struct conn *client = ex->client;
 
+	if (is_message(ex)) {
+		ex->close_client = true;
+		exchange_return_nothing(ex);
+		return;
+	}
 	exchange_client_failed(ex, REASON_DENIED);
 	if (client != NULL)
 		conn_close(client);

@@ -328,6 +328,12 @@ open(const struct loaded *x, bool question, struct slice wire, struct scratch *s
 	return CODEC_BAD;
 }
 
+static struct unit
+bad(struct slice in, const char *fault)
+{
+	return (struct unit){ .wire = slice_first(in, 0), .inner = slice_first(in, 0), .fault = fault };
+}
+
 static enum codec_verdict
 next(const struct codec *k, void *state, struct slice in, struct scratch *scratch, struct unit *u)
 {
@@ -338,8 +344,7 @@ next(const struct codec *k, void *state, struct slice in, struct scratch *scratc
 	if (in.n == 0)
 		return CODEC_MORE;
 	if (s->total == 0 && !measure(x, s, in, &s->total, &fault)) {
-		*u = (struct unit){ .wire = slice_first(in, 0), .inner = slice_first(in, 0),
-			.fault = fault };
+		*u = bad(in, fault);
 		return CODEC_BAD;
 	}
 	if (s->total == 0 || s->total > in.n)
@@ -349,11 +354,12 @@ next(const struct codec *k, void *state, struct slice in, struct scratch *scratc
 	return open(x, s->question, in, scratch, u);
 }
 
-/* Where a message ends is its own to say, not the connection's. */
+/* Where a message ends is its own to say, never the connection's. */
 static enum codec_verdict
 finish(const struct codec *k, void *state, struct slice in, struct scratch *scratch, struct unit *u)
 {
-	return CODEC_MORE;
+	*u = bad(in, "truncated");
+	return CODEC_BAD;
 }
 
 /* ------------------------------------------------------------------ writing */
