@@ -668,12 +668,20 @@ proxy_is_flow(const struct protocol_ops *p)
 
 /* Connections or datagrams: what the servers of an upstream are, and what is spoken to them. */
 static bool
-proxy_fits(struct build *b, const struct upstream *u, struct span at)
+proxy_fits(
+    struct build *b, const struct proxy_settings *s, const struct upstream *u, struct span at)
 {
 	const struct protocol_ops *own = build_protocol(b);
 	const struct protocol_ops *p = u->protocol != NULL ? u->protocol : own;
 
-	if (p != own && (proxy_is_flow(own) || proxy_is_flow(p))) {
+	if (p != own && s->per == PROXY_PER_CONNECTION) {
+		diag_error(build_reading(b)->diag, s->per_span,
+		    "per connection passes bytes on as they are; this server speaks %s and upstream "
+		    "\"%.*s\" %s", own->name, SLICE_ARG(u->name), p->name);
+		return false;
+	}
+	/* What one carries over to the other is the body of a question, and of its answer. */
+	if (p != own && (own->traits & p->traits & PROTOCOL_TURNS) == 0) {
 		diag_error(build_reading(b)->diag, at,
 		    "this server speaks %s and upstream \"%.*s\" %s: neither can be said in the other",
 		    own->name, SLICE_ARG(u->name), p->name);
@@ -710,10 +718,10 @@ static bool
 proxy_all_fit(struct build *b, const struct proxy_settings *s)
 {
 	const struct protocol_ops *own = build_protocol(b);
-	bool good = s->upstream == NULL || proxy_fits(b, s->upstream, s->target.span);
+	bool good = s->upstream == NULL || proxy_fits(b, s, s->upstream, s->target.span);
 
 	for (size_t i = 0; s->of_result != NULL && i < s->map.map->result_count; i++)
-		good &= proxy_fits(b, s->of_result[i], s->target.span);
+		good &= proxy_fits(b, s, s->of_result[i], s->target.span);
 	if (s->answers == 0 || proxy_is_flow(own))
 		return good;
 	diag_error(build_reading(b)->diag, s->target.span,
