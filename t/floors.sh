@@ -41,7 +41,7 @@ for file in $(find . -name '*.[ch]' | sed 's|^\./||' | LC_ALL=C sort); do
 		case $file:$included in
 		protocols/*:handlers/* | handlers/*:protocols/*)
 			bad "src/$file includes $included: protocols and handlers do not know each other" ;;
-		handlers/*:handlers/handlers.h | protocols/*:protocols/protocols.h | protocols/frame/*:protocols/frame/* | protocols/http/*:protocols/http/*) ;;
+		handlers/*:handlers/handlers.h | protocols/*:protocols/protocols.h | protocols/frame/*:protocols/frame/* | protocols/http/*:protocols/http/* | protocols/resp/*:protocols/resp/*) ;;
 		handlers/*.c:handlers/* | protocols/*.c:protocols/*)
 			[ "${included%.h}" = "${file%.c}" ] || bad "src/$file includes $included: none knows a sibling" ;;
 		esac
