@@ -106,15 +106,18 @@ decode_long_id(const void *settings, struct millrace_span in, struct millrace_me
 static int
 decode_copies(const void *settings, struct millrace_span in, struct millrace_message *m)
 {
-	char room[64];
+	/* what is written last stays there, whatever the compiler thinks of it */
+	volatile char room[64];
+	char *at = (char *)(uintptr_t)room;
 	size_t n = in.n - 1 < sizeof(room) ? in.n - 1 : sizeof(room);
 
 	(void)settings;
 	for (size_t i = 0; i < n; i++)
 		room[i] = in.at[n - 1 - i];
-	host->set_body(m, (struct millrace_span){ room, n });
-	host->set_field(m, 0, (struct millrace_span){ room, n / 2 });
-	memset(room, '?', sizeof(room));
+	host->set_body(m, (struct millrace_span){ at, n });
+	host->set_field(m, 0, (struct millrace_span){ at, n / 2 });
+	for (size_t i = 0; i < sizeof(room); i++)
+		room[i] = '?';
 	return MILLRACE_OK;
 }
 
