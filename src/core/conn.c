@@ -135,7 +135,7 @@ conn_open_client(struct engine *e, int fd, uint16_t binding, const struct addr *
 static int
 conn_connect(struct engine *e, const struct addr *to, bool *pending)
 {
-	if (!engine_has_room_for_peer(e))
+	if (!engine_has_room_for_peer(e) || (to->datagram != 0 && !datagram_open(e)))
 		return -1;
 
 	int fd = socket_connect(to, pending);

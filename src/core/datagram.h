@@ -42,7 +42,7 @@ struct flow {
 	struct flow_kept *kept, **kept_end;
 };
 
-/* What a worker needs for the first socket of datagrams; false: no memory. */
+/* What a worker needs for the first socket of datagrams; false: errno. */
 MUST_USE bool datagram_open(struct engine *e);
 void datagram_close(struct engine *e);
 

@@ -60,6 +60,7 @@ datagram_inbox_new(void)
 	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (in->room == MAP_FAILED) {
 		free(in);
+		errno = ENOMEM;
 		return NULL;
 	}
 	for (int i = 0; i < DATAGRAM_BATCH; i++) {

@@ -110,6 +110,13 @@ class Case(flow.Case):
         self.addCleanup(c.socket.close)
         return c
 
+    @staticmethod
+    def settled(s):
+        """How many descriptors a server has that does nothing."""
+        flow.wait_for(lambda: "serving" in s.said())
+        time.sleep(0.2)
+        return s.descriptors()
+
     def closed(self):
         return "udp:" + self.closed_port()
 
@@ -213,7 +220,6 @@ class Proxy(Case):
             data = os.urandom(n)
             self.assertEqual(c.ask(data), data, i)
         self.assertEqual(len(peer.sources), 1)
-        self.assertEqual(s.descriptors(), s.descriptors())
 
     def test_an_address_in_place(self):
         peer = self.backend()
@@ -292,7 +298,7 @@ class Proxy(Case):
         peer = self.backend()
         s = self.server(PROXY % "proxy app answers=1;", peer=peer)
         c = self.source(s)
-        before = s.descriptors()
+        before = self.settled(s)
         for i in range(20):
             self.assertEqual(c.ask(b"%d" % i), b"%d" % i)
         flow.wait_for(lambda: s.descriptors() == before)
@@ -307,7 +313,7 @@ class Proxy(Case):
         peer = self.backend()
         s = self.server(PROXY % "timeout { idle 1s; } proxy app;", peer=peer)
         c, silent = self.source(s), self.source(s)
-        before = s.descriptors()
+        before = self.settled(s)
         silent.ask(b"x")
         for _ in range(6):
             time.sleep(0.3)
@@ -320,7 +326,7 @@ class Proxy(Case):
 
     def test_refused(self):
         s = self.server(PROXY % "proxy app;", peer=self.closed())
-        before = s.descriptors()
+        before = self.settled(s)
         c = self.source(s)
         for _ in range(5):
             c.send(b"x")
@@ -394,6 +400,123 @@ class Proxy(Case):
         peer.socket.sendto(b"answer", list(peer.sources)[0])
         self.assertEqual(c.get(), b"answer")
         flow.wait_for(lambda: s.process.poll() is not None)
+
+
+IDS = """
+protocol ids { datagram; max 600; format binary; fields { id u16be at 0; kind u8 at 2; } answers by id;
+    messages independent; error "${id}"; }
+"""
+LINES = 'protocol lines { boundary "\\n"; max 20; answers in_order; error "no: ${reason}"; }\n'
+
+
+class Messages(Case):
+    """Protocols of messages: a datagram is one, or holds some."""
+
+    def test_some_in_one(self):
+        s = self.server(LINES + """
+            server { listen udp:127.0.0.1:@port@; listen 127.0.0.1:@port@; protocol lines;
+                route when msg.body == "quiet" { drop; } route { echo; } }
+        """)
+        c = self.source(s)
+        c.send(b"one\ntwo\nquiet\nthree\n")
+        self.assertEqual([c.get() for _ in range(3)], [b"one\n", b"two\n", b"three\n"])
+        with s.client() as t:
+            t.send(b"one\ntwo\nquiet\nthree\n")
+            self.assertEqual(t.exactly(14), b"one\ntwo\nthree\n")
+
+    def test_what_is_left_is_dropped(self):
+        """A rest is never the beginning of the next datagram, and what is malformed ends no flow."""
+        s = self.server(LINES + "server { listen udp:127.0.0.1:@port@; protocol lines; echo; }")
+        c = self.source(s)
+        for bad in (b"", b"hal", b"x" * 21, b"x" * 65500, b"\n" * 3):
+            c.send(b"before\n" + bad)
+            self.assertEqual(c.get(), b"before\n")
+            c.send(b"f\n")
+            got = []
+            while b"f\n" not in got:
+                got.append(c.get())
+            self.assertLessEqual(len(got), 4)
+        self.assertTrue(c.is_silent())
+
+    def test_ids(self):
+        """Many clients with the same ids on one socket: each gets its own answer, under its own id."""
+        held = []
+
+        def answer(data, number):
+            if data[2:] == b"late":
+                held.append(data)
+                return []
+            return [data[:2] + b"re:" + data[2:]] + [held.pop()[:2] + b"re:late" for _ in range(len(held))]
+
+        peer = self.backend(answer)
+        s = self.server(IDS + """
+            upstream app { server @peer@; pool { connections 1; } }
+            server { listen udp:127.0.0.1:@port@; protocol ids; proxy app; }
+        """, peer=peer)
+        sources = [self.source(s) for _ in range(30)]
+        sources[0].send(b"\0\1late")
+        flow.wait_for(lambda: held)
+        for i, c in enumerate(sources[1:]):
+            c.send(b"\0\1from %d" % i)
+        for i, c in enumerate(sources[1:]):
+            self.assertEqual(c.get(), b"\0\1re:from %d" % i)
+        self.assertEqual(sources[0].get(), b"\0\1re:late")
+        self.assertEqual(len(peer.sources), 1)
+
+    def test_lost_answers(self):
+        """They are not waited for for ever, and take no place of others."""
+        peer = self.backend(lambda d, n: [] if d[2:] == b"lost" else [d])
+        s = self.server(IDS + """
+            upstream app { server @peer@; timeout { header 300ms; } pool { connections 1; } retry 0; max_inflight 50; }
+            server { listen udp:127.0.0.1:@port@; protocol ids; proxy app; }
+        """, peer=peer)
+        c = self.source(s)
+        for turn in range(3):
+            for i in range(40):
+                c.send(b"%c%clost" % (turn, i))
+            time.sleep(0.6)
+            c.send(b"abfine")
+            flow.wait_for(lambda: c.get() == b"abfine")
+        while not c.is_silent():
+            c.get()
+        self.assertEqual(c.ask(b"cdfine"), b"cdfine")
+
+    def test_garbage_of_a_peer(self):
+        peer = self.backend(lambda d, n: [b"", b"x", b"\xff\xffnobody's", d, d])
+        s = self.server(IDS + """
+            server { listen udp:127.0.0.1:@port@; protocol ids; proxy @peer@; }
+        """, peer=peer)
+        c = self.source(s)
+        for i in range(10):
+            self.assertEqual(c.ask(b"\0%chello" % i), b"\0%chello" % i)
+        self.assertTrue(c.is_silent())
+
+    def test_the_next_peer(self):
+        s = self.server(IDS + """
+            upstream app { server @bad@; server @good@; }
+            server { listen udp:127.0.0.1:@port@; protocol ids; proxy app; }
+        """, bad=self.closed(), good=self.backend())
+        c = self.source(s)
+        for i in range(6):
+            self.assertEqual(c.ask(b"\0%cx" % i), b"\0%cx" % i)
+
+    def test_http_in_front(self):
+        s = self.server(IDS + """
+            upstream app { server @peer@; protocol ids; }
+            server { listen 127.0.0.1:@port@; proxy app; }
+        """, peer=self.backend(lambda d, n: [d[:2] + b"re:" + d[2:]]))
+        self.assertIn("re:", s.get("/", method="POST", body=b"\0\0question").text)
+
+    def test_tcp_in_front(self):
+        s = self.server("""
+            protocol ids { length u16be at 0 counts whole; max 600; fields { id u16be at 2; } answers by id;
+                messages independent; }
+            upstream app { server @peer@; }
+            server { listen 127.0.0.1:@port@; protocol ids; proxy app; }
+        """, peer=self.backend())
+        with s.client() as c:
+            c.send(b"\0\5\0\7a" + b"\0\5\0\7b")
+            self.assertEqual({c.exactly(5), c.exactly(5)}, {b"\0\5\0\7a", b"\0\5\0\7b"})
 
 
 class Dns(Case):
