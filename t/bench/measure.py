@@ -238,7 +238,8 @@ class Millrace:
 
     @staticmethod
     def datagrams(place, peer, once):
-        return lambda port: "server { listen udp:127.0.0.1:%d; protocol udp; proxy udp:127.0.0.1:%d; }" % (port, peer)
+        return lambda port: "server { listen udp:127.0.0.1:%d; protocol udp; proxy udp:127.0.0.1:%d%s; }" % (
+            port, peer, " answers=1" if once else "")
 
 
 class Nginx:
