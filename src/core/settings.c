@@ -288,7 +288,7 @@ const struct directive route_settings_rows[] = {
 #define FOR_MESSAGES(block, word)       { (block), (word), NULL, PROTOCOL_MESSAGES, false }
 
 const struct setting_use setting_uses[] = {
-	{ NULL, "real_ip", NULL, PROTOCOL_HTTP, false },
+	{ NULL, "real_ip", "from", PROTOCOL_HTTP, false },
 	FOR_MESSAGES(NULL, "heartbeat"),
 	FOR_MESSAGES(NULL, "message_rate"),
 	FOR_MESSAGES("timeout", "first_message"),

@@ -103,7 +103,8 @@ extern const struct table heartbeat_tables[];
 /* A row that does something only where the protocol has these traits. */
 struct setting_use {
 	const char *block, *word;       /* block NULL: the word stands by itself */
-	const char *option;             /* only with this one; or NULL */
+	/* what of it counts: an argument, of a block a row; NULL: all */
+	const char *part;
 	unsigned traits;                /* any of them */
 	bool only_said;                 /* it does nothing elsewhere: a warning, no error */
 };

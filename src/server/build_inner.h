@@ -121,7 +121,7 @@ struct build {
 	struct map logs;                /* path -> struct log_file */
 	struct log_file *log_items;
 	size_t log_count, log_room;
-	const struct upstream *plain;   /* one with every default; NULL until wanted */
+	const struct upstream_block *plain;   /* one with every default; NULL until wanted */
 	struct server_build *servers;
 	/* what was loaded, in order; the steps that it offers, and whose each is */
 	struct build_module **modules;
@@ -176,15 +176,21 @@ void build_limits_end(struct build *b);
 
 /* build_server.c: routes and steps. */
 void build_server(struct build *b, struct server_build *sb);
-/* What a silent client (or, as a question, a peer) is sent can be said in that protocol. */
+
+/* build_use.c: what has a sense in its protocol. */
+/* What a silent client (or, as a question, a peer) is sent can be said. */
 void build_check_heartbeat(struct build *b, const struct protocol_ops *protocol,
     const struct heartbeat *h, bool question, const struct block *block, struct span otherwise);
-/*
- * What a server or an upstream says itself, in its routes too, and has no use for in that protocol.
- * Defaults are for all.
- */
-void build_check_uses(struct build *b, const char *what, const struct protocol_ops *protocol,
-    const struct block *block);
+/* Settings that a block says, and what they would be if it did not. */
+struct build_said {
+	const char *what;               /* "server", "upstream" */
+	const struct protocol_ops *protocol;
+	const struct block *block;
+	const struct directive *rows;   /* fill: */
+	const char *own, *outer;
+};
+/* An error or a warning for each that its protocol has no use for. */
+void build_check_uses(struct build *b, const struct build_said *said);
 
 /* build_module.c */
 /* Loads what the top level names: its words may stand anywhere from here on. */

@@ -476,113 +476,39 @@ build_errors(struct build *b, struct server_build *sb)
 
 /* ------------------------------------------------------------------ settings */
 
-static bool
-has_option(const struct statement *s, const char *option)
-{
-	for (size_t i = 2; option != NULL && i < s->value_count; i++)
-		if (slice_starts(s->values[i].raw, slice_of(option)))
-			return true;
-	return option == NULL;
-}
-
-/* Who speaks, and where it says so. */
-struct speaker {
-	const char *what;
-	const struct protocol_ops *protocol;
-	bool in_route;
-};
-
+/* What it says itself, and its routes: defaults are for all. */
 static void
-report_use(struct build *b, const struct speaker *who, const struct setting_use *use, struct span at)
+check_settings(struct build *b, const struct server_build *sb)
 {
-	const char *word = use->option != NULL ? use->option : use->word;
+	const struct filled *servers = b->main.servers.items, *routes = sb->block->routes.items;
+	const struct server_settings *own = &sb->block->settings;
+	struct build_said said = {
+		.what = "server",
+		.protocol = b->protocol,
+		.block = servers[sb - b->servers].statement->block,
+		.rows = server_settings_rows,
+		.own = (const char *)own,
+		.outer = (const char *)&b->main.defaults,
+	};
 
-	if (use->only_said)
-		diag_warning(b->diag, at, "\"%s\" does nothing here: this %s speaks %s", word,
-		    who->what, who->protocol->name);
-	else
-		diag_error(b->diag, at, "\"%s\" is for %s; this %s speaks %s", word,
-		    (use->traits & PROTOCOL_HTTP) != 0 ? "protocol http" : "protocols of messages",
-		    who->what, who->protocol->name);
-}
+	build_check_heartbeat(
+	    b, b->protocol, &own->listener.heartbeat, false, said.block, sb->span);
+	build_check_uses(b, &said);
+	said.rows = route_settings_rows;
+	said.outer = (const char *)&own->common;
+	for (size_t i = 0; i < sb->block->routes.n; i++) {
+		const struct route_line *line = routes[i].data;
 
-/* Of what acts before a route is known and stands in one, that is said. */
-static bool
-is_misplaced(const struct speaker *who, const struct setting_use *use)
-{
-	return who->in_route && !use->only_said && use->option == NULL;
-}
-
-static void
-check_use(struct build *b, const struct speaker *who, const char *block, const struct statement *s)
-{
-	for (const struct setting_use *use = setting_uses; use->word != NULL; use++)
-		if ((use->block == NULL) == (block == NULL) &&
-		    (block == NULL || slice_is(slice_of(block), use->block)) &&
-		    slice_is(s->values[0].raw, use->word) && has_option(s, use->option) &&
-		    (use->traits & who->protocol->traits) == 0 && !is_misplaced(who, use))
-			report_use(b, who, use, s->values[0].span);
-}
-
-static void
-check_uses(struct build *b, const struct speaker *who, const struct block *block)
-{
-	static const char *const blocks[] = { "timeout", "max", "min", "buffer", "pool" };
-	const struct speaker inside = { who->what, who->protocol, true };
-
-	for (const struct statement *s = block != NULL ? block->first : NULL; s != NULL;
-	     s = s->next) {
-		check_use(b, who, NULL, s);
-		if (slice_is(s->values[0].raw, "route"))
-			check_uses(b, &inside, s->block);
-		for (size_t i = 0; i < ARRAY_COUNT(blocks) && s->block != NULL; i++)
-			for (const struct statement *in = s->block->first;
-			     in != NULL && slice_is(s->values[0].raw, blocks[i]); in = in->next)
-				check_use(b, who, blocks[i], in);
+		said.block = routes[i].statement->block;
+		said.own = (const char *)&line->settings;
+		build_check_uses(b, &said);
 	}
-}
-
-void
-build_check_uses(struct build *b, const char *what, const struct protocol_ops *protocol,
-    const struct block *block)
-{
-	check_uses(b, &(struct speaker){ what, protocol, false }, block);
-}
-
-/* Where a block says it; `otherwise` when it has it from elsewhere. */
-static struct span
-span_of(const struct block *block, const char *word, struct span otherwise)
-{
-	for (const struct statement *s = block != NULL ? block->first : NULL; s != NULL; s = s->next)
-		if (slice_is(s->values[0].raw, word))
-			return s->values[0].span;
-	return otherwise;
-}
-
-void
-build_check_heartbeat(struct build *b, const struct protocol_ops *protocol,
-    const struct heartbeat *h, bool question, const struct block *block, struct span otherwise)
-{
-	const struct codec *k = protocol->codec;
-	struct span at = span_of(block, "heartbeat", otherwise);
-	struct draft draft = { .body = h->send, .is_answer = !question };
-
-	if (k == NULL || h->interval == 0)
-		return;
-	if (h->send.n != 0)
-		codec_check(k, protocol->name, &draft, &b->reading, at);
-	else if (k->ping == NULL || k->ping(k).n == 0)
-		diag_error(b->diag, at,
-		    "%s has no ping of its own; write: heartbeat { interval …; send \"…\"; }",
-		    protocol->name);
 }
 
 void
 build_server(struct build *b, struct server_build *sb)
 {
 	const struct server_block *block = sb->block;
-	const struct filled *servers = b->main.servers.items;
-	const struct block *said = servers[sb - b->servers].statement->block;
 	struct server *server = sb->server;
 	struct step_list own = { 0 };
 
@@ -592,9 +518,7 @@ build_server(struct build *b, struct server_build *sb)
 	server->settings = *build_keep_settings(b, &block->settings.common);
 	b->settings = &server->settings;
 	server->trust = trust_keep(&block->settings.trust);
-	build_check_heartbeat(
-	    b, b->protocol, &block->settings.listener.heartbeat, false, said, sb->span);
-	build_check_uses(b, "server", b->protocol, said);
+	check_settings(b, sb);
 	check_order(b, sb);
 	read_steps(b, &block->steps, NULL, &own);
 	if (block->routes.n == 0 && block->steps.n == 0 && b->clean) {

@@ -102,6 +102,8 @@ build_peers(struct build *b, struct upstream *u, const struct named_upstream *na
 	check_peers(b, u, &named->name);
 }
 
+static const struct upstream_block *plain_block(struct build *b);
+
 static void
 build_named(struct build *b, const struct named_upstream *named, const struct block *block)
 {
@@ -122,7 +124,14 @@ build_named(struct build *b, const struct named_upstream *named, const struct bl
 	if (named->block.protocol.text.n != 0)
 		u->protocol = build_find_protocol(b, &named->block.protocol);
 	if (u->protocol != NULL) {
-		build_check_uses(b, "upstream", u->protocol, block);
+		build_check_uses(b, &(struct build_said){
+			.what = "upstream",
+			.protocol = u->protocol,
+			.block = block,
+			.rows = upstream_rows,
+			.own = (const char *)&named->block,
+			.outer = (const char *)plain_block(b),
+		});
 		build_check_heartbeat(b, u->protocol, &u->heartbeat, true, block, u->span);
 	}
 	build_peers(b, u, named);
@@ -169,8 +178,8 @@ build_upstream(struct build *b, struct slice name, struct span at, bool quiet)
 }
 
 /* What `upstream X { }` would be: every row's default. */
-static const struct upstream *
-plain_upstream(struct build *b)
+static const struct upstream_block *
+plain_block(struct build *b)
 {
 	static const struct table tables[] = { { upstream_rows, 0 }, { NULL, 0 } };
 	static const struct block nothing;
@@ -181,7 +190,7 @@ plain_upstream(struct build *b)
 
 		untraced.trace = false;
 		schema_fill(&untraced, tables, &nothing, "upstream", block);
-		b->plain = &block->upstream;
+		b->plain = block;
 	}
 	return b->plain;
 }
@@ -202,7 +211,7 @@ build_upstream_of(struct build *b, const struct endpoint *to)
 	if (u != NULL)
 		return u;
 	u = arena_alloc(&b->snapshot->arena, sizeof(*u));
-	*u = *plain_upstream(b);
+	*u = plain_block(b)->upstream;
 	u->name = arena_slice(&b->snapshot->arena, key);
 	u->span = to->span;
 	u->peers = arena_alloc(&b->snapshot->arena, sizeof(*u->peers));

@@ -142,6 +142,18 @@ class Check(flow.Case):
         strip = lambda text: [line.split(" # ")[0].split("\t# ")[0].rstrip() for line in text.splitlines() if not line.lstrip().startswith("#")]
         self.assertEqual(strip(again), strip(out))
 
+    def test_effective_of_other_protocols(self):
+        """What is inherited is printed where it has no use, and is no mistake there."""
+        _, out, _ = flow.run("-T", "-c", self.conf(
+            "defaults {\n  real_ip { from 10.0.0.0/8; }\n  message_rate 5/s burst=7;\n"
+            "  heartbeat { interval 5s; send \"x\"; }\n  timeout { first_message 5s; body 7s; }\n"
+            "  buffer { answer 64k over=drop; }\n}\n"
+            "upstream u { server 127.0.0.1:1; protocol http; }\n"
+            "server { listen 127.0.0.1:18080; route /a { buffer { question 7k; } return 200; } route { proxy u; } }\n"
+            "server { listen 127.0.0.1:18081; protocol tcp; proxy 127.0.0.1:1; }\n"))
+        self.conf(out, "again.conf")
+        self.assertEqual(flow.run("-t", "-q", "-c", self.d + "/again.conf"), (0, "", ""))
+
     def test_reference(self):
         status, out, err = flow.run("-D")
         self.assertEqual((status, err), (0, ""))
