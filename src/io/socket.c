@@ -195,6 +195,7 @@ socket_accept(int listener, struct addr *from)
 		fd = accept4(listener, &from->any, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	} while (fd < 0 && next_may_be_well(errno) && --tries > 0);
 	from->n = fd < 0 ? 0 : MIN_OF(n, (socklen_t)sizeof(from->local));
+	from->datagram = 0;
 	return fd;
 }
 

@@ -113,7 +113,9 @@ meet(int listener, const struct addr *to, struct addr *from)
 	assert_true(client >= 0);
 	assert_quiet(client);
 	assert_true(is_ready(listener, POLLIN));
+	memset(from, 0xff, sizeof(*from));
 	server = socket_accept(listener, from);
+	assert_int_equal(from->datagram, 0);
 	assert_true(server >= 0);
 	assert_quiet(server);
 	assert_true(is_ready(client, POLLOUT));
