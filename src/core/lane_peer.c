@@ -404,6 +404,9 @@ lane_reach(struct exchange *ex, const struct protocol_ops *protocol, const struc
 		return false;
 	join(a, ex);
 	ex->peer_sent = UINT64_MAX;
+	/* Of datagrams there is nothing to wait for. */
+	if (a->conn->datagrams)
+		conn_open_now(a->conn);
 	return true;
 }
 
