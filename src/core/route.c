@@ -43,6 +43,8 @@ struct route_table {
 	struct node root;
 	const struct sieve *sieve;      /* of regexes that do not stand in the trie; or NULL */
 	size_t depth;                   /* the most lists that a path can meet */
+	/* routes in front that take every path, if no other can be reached; else 0 */
+	size_t pathless;
 };
 
 struct key {
@@ -218,6 +220,17 @@ take_many(struct route_table *t, struct arena *a, struct key *keys, size_t count
 	return left;
 }
 
+static size_t
+count_pathless(const struct route *routes, size_t count)
+{
+	size_t n = 0;
+
+	while (n < count && routes[n].kind == ROUTE_ANY)
+		if (routes[n++].when == NULL)
+			return n;
+	return n == count ? n : 0;
+}
+
 static struct route_table *
 table_build(struct arena *a, const struct route *routes, size_t count, bool sieved)
 {
@@ -226,6 +239,7 @@ table_build(struct arena *a, const struct route *routes, size_t count, bool siev
 	struct planter p = { a, t, keys };
 
 	t->routes = routes;
+	t->pathless = count_pathless(routes, count);
 	for (size_t i = 0; i < count; i++)
 		keys[i] = route_key(&routes[i]);
 	qsort(keys, count, sizeof(*keys), key_compare);
@@ -338,8 +352,8 @@ take_first(struct orders *met, size_t *count)
 	return order;
 }
 
-const struct route *
-route_find(const struct route_table *t, struct exchange *ex)
+static const struct route *
+find_by_path(const struct route_table *t, struct exchange *ex)
 {
 	struct orders few[FEW_LISTS], *met = few;
 
@@ -357,6 +371,17 @@ route_find(const struct route_table *t, struct exchange *ex)
 			return route;
 	}
 	ex->captured = NULL;
+	return NULL;
+}
+
+const struct route *
+route_find(const struct route_table *t, struct exchange *ex)
+{
+	if (t->pathless == 0)
+		return find_by_path(t, ex);
+	for (size_t i = 0; i < t->pathless; i++)
+		if (route_fits(&t->routes[i], ex))
+			return &t->routes[i];
 	return NULL;
 }
 

@@ -22,13 +22,16 @@ begin(const struct codec *k, void *state, bool question)
 /* ------------------------------------------------------------------ reading */
 
 static void
-take_id(const struct declared *x, const struct frame_view *view, struct unit *u)
+take_id(const struct declared *x, struct unit *u)
 {
 	struct slice id;
 
 	if (x->codec.pairing != CODEC_BY_ID)
 		return;
-	u->one_way = !frame_id_get(&x->frame, view, &id);
+
+	struct frame_view view = declared_view(u);
+
+	u->one_way = !frame_id_get(&x->frame, &view, &id);
 	if (u->one_way)
 		return;
 	u->id_at = (uint32_t)(id.at - u->inner.at);
@@ -37,8 +40,7 @@ take_id(const struct declared *x, const struct frame_view *view, struct unit *u)
 
 /* What is not opened is bad, or where the declaration says resync, skipped. */
 static enum codec_verdict
-open(const struct declared *x, const struct frame_cut *cut, struct slice in,
-    struct scratch *scratch, struct unit *u)
+open(const struct frame_cut *cut, struct slice in, struct scratch *scratch, struct unit *u)
 {
 	bool escaped = cut->by->kind == FRAME_ESCAPED;
 	struct builder room =
@@ -46,8 +48,6 @@ open(const struct declared *x, const struct frame_cut *cut, struct slice in,
 	struct frame_view view;
 	enum frame_fault fault = frame_open(cut, in, &room, &view);
 
-	u->of = cut->of;
-	u->by = cut->by;
 	if (fault != FRAME_FINE) {
 		u->fault = frame_fault_word(fault);
 		return cut->of->resync ? CODEC_SKIP : CODEC_BAD;
@@ -55,8 +55,27 @@ open(const struct declared *x, const struct frame_cut *cut, struct slice in,
 	u->inner = view.inner;
 	u->body_at = (uint32_t)view.head.n;
 	u->body_n = (uint32_t)view.body.n;
-	take_id(x, &view, u);
 	return CODEC_MESSAGE;
+}
+
+/* A line is its body. */
+static enum codec_verdict
+message(const struct declared *x, const struct frame_cut *cut, struct slice in,
+    struct scratch *scratch, struct unit *u)
+{
+	enum codec_verdict verdict = CODEC_MESSAGE;
+
+	u->of = cut->of;
+	u->by = cut->by;
+	if (cut->by->is_line) {
+		u->inner = slice_first(in, cut->n - cut->close);
+		u->body_n = (uint32_t)u->inner.n;
+	} else {
+		verdict = open(cut, in, scratch, u);
+	}
+	if (verdict == CODEC_MESSAGE)
+		take_id(x, u);
+	return verdict;
 }
 
 static enum codec_verdict
@@ -67,7 +86,7 @@ judge(const struct declared *x, enum frame_verdict verdict, const struct frame_c
 		return CODEC_MORE;
 	*u = (struct unit){ .wire = slice_first(in, verdict == FRAME_BAD ? 0 : cut->n) };
 	if (verdict == FRAME_MESSAGE)
-		return open(x, cut, in, scratch, u);
+		return message(x, cut, in, scratch, u);
 	if (cut->fault != FRAME_FINE)
 		u->fault = frame_fault_word(cut->fault);
 	return verdict == FRAME_SKIP ? CODEC_SKIP : CODEC_BAD;

@@ -212,6 +212,9 @@ static const char *
 put_sets(const struct declared *x, const struct draft *d, struct frame_draft *draft,
     struct scratch *scratch)
 {
+	if (d->set_count == 0 && d->id.n == 0)
+		return NULL;
+
 	struct frame_set *sets = scratch_alloc(scratch, (d->set_count + 1) * sizeof(*sets));
 	uint64_t type = draft->type;
 
