@@ -154,13 +154,6 @@ struct directive {
 	/* REPEATS and STEP: bytes of the struct that each one fills (zeroed first) */
 	size_t size;
 	const struct table *inside;     /* of a block: its tables, ended by rows NULL */
-	/*
-	 * or of a block whose tables only the statement tells: those, and the struct that they fill.
-	 * Called without a block, too: then it is as an empty one. NULL: there are none, the block
-	 * is passed over.
-	 */
-	const struct table *(*find_inside)(
-	    struct reading *r, const struct statement *s, void *filled, void **target);
 	/* a SETTING's default: its arguments as they would be written; NULL: zeroed */
 	const char *otherwise;
 	/*
@@ -175,6 +168,13 @@ struct directive {
 	bool (*check)(struct reading *r, const struct statement *s, void *filled);
 	const void *ops;                /* of a STEP: its struct handler_ops */
 	const char *help;               /* one line for -D and the manual; ends with a full stop */
+	/*
+	 * instead of `inside`, of a block whose tables only the statement tells: those, and the struct that they fill.
+	 * Called without a block, too: then it is as an empty one. NULL: there are none, the block
+	 * is passed over.
+	 */
+	const struct table *(*find_inside)(
+	    struct reading *r, const struct statement *s, void *filled, void **target);
 };
 
 /* Some rows, and where in the block's struct their offsets start. */
