@@ -76,8 +76,8 @@ static const struct type type_anything = {
 
 static const struct argument misplaced_arguments[] = {
 	{ .name = "VALUE", .type = &type_anything, .flags = ARGUMENT_OPTIONAL },
-	{ .name = "VALUE", .type = &type_anything, .flags = ARGUMENT_OPTIONAL },
-	{ .name = "VALUE", .type = &type_anything, .flags = ARGUMENT_OPTIONAL },
+	{ .name = "VALUE2", .type = &type_anything, .flags = ARGUMENT_OPTIONAL },
+	{ .name = "VALUE3", .type = &type_anything, .flags = ARGUMENT_OPTIONAL },
 	{ 0 },
 };
 

@@ -136,7 +136,7 @@ class Answers(Messages):
                 route { proxy web; } }
         """, peer=peer)
         self.assertEqual(self.talk(s, b'{"t":"a b"}\n{}\n'), b'{"got":"/rpc/a%20b"}\n{"got":"/"}\n')
-        first, second = peer.questions
+        first, second = sorted(peer.questions, key=lambda q: q.target, reverse=True)
         self.assertEqual((first.method, first.body, first["X-T"]), ("POST", b'{"t":"a b"}', "a b"))
         self.assertEqual((second.method, second.body, second["Content-Type"]), ("POST", b"{}", "application/json"))
 

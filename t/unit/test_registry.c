@@ -86,9 +86,10 @@ check_kind(const struct table *tables, const struct directive *row)
 	bool block = row->kind == DIRECTIVE_BLOCK;
 	bool lists = row->kind == DIRECTIVE_STEP || (row->flags & DIRECTIVE_REPEATS) != 0;
 
-	if (block != (row->inside != NULL || row->find_inside != NULL) &&
-	    (row->kind != DIRECTIVE_STEP || (row->flags & DIRECTIVE_BLOCK_OPTIONAL) == 0))
-		fail_msg("%s: a block has an inside, and of others a step that needs none", row->name);
+	bool inside = row->inside != NULL || row->find_inside != NULL;
+
+	if (block != inside && (row->flags & DIRECTIVE_BLOCK_OPTIONAL) == 0)
+		fail_msg("%s: a block has an inside, and of others who can do without", row->name);
 	if (row->otherwise != NULL && (row->kind != DIRECTIVE_SETTING || lists))
 		fail_msg("%s: only a single setting has a default", row->name);
 	if ((row->flags & DIRECTIVE_WHEN) != 0 && row->kind == DIRECTIVE_SETTING && !lists)
