@@ -9,12 +9,14 @@
 #include "protocols/frame/frame_rows.h"
 #include "protocols/http/h1.h"
 #include "protocols/raw.h"
+#include "protocols/resp/resp.h"
 #include "server/build_inner.h"
 
 const struct protocol_ops *const registry_protocols[] = {
 	&protocol_http,
 	&protocol_tcp,
 	&protocol_udp,
+	&protocol_resp,
 	NULL,
 };
 

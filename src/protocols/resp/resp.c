@@ -7,6 +7,7 @@
 #include "protocols/resp/resp.h"
 
 #include "core/exchange.h"
+#include "core/lane.h"
 
 /* ------------------------------------------------------------------ the codec */
 
@@ -226,7 +227,7 @@ static const struct field resp_fields[] = {
 
 const struct protocol_ops protocol_resp = {
 	.name = "resp",
-	.traits = PROTOCOL_TURNS | PROTOCOL_MESSAGES,
+	LANE_OPS,
 	.fields = resp_fields,
 	.codec = &resp_codec,
 };
