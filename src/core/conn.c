@@ -133,15 +133,19 @@ conn_open_client(struct engine *e, int fd, uint16_t binding, const struct addr *
 
 /* Rather than a question, what is idle is given up. */
 static int
-conn_connect(struct engine *e, const struct addr *to, bool *pending)
+conn_connect(struct engine *e, const struct addr *to, bool *pending, struct door **door)
 {
-	if (!engine_has_room_for_peer(e) || (to->datagram != 0 && !datagram_open(e)))
+	int fd;
+
+	if (!engine_has_room_for_peer(e))
 		return -1;
-
-	int fd = socket_connect(to, pending);
-
-	if (unlikely(fd < 0) && (errno == EMFILE || errno == ENFILE) && engine_free_descriptors(e))
-		fd = socket_connect(to, pending);
+	do {
+		*door = to->datagram != 0 ? door_take(e, to) : NULL;
+		fd = to->datagram == 0 ? socket_connect(to, pending) :
+		    *door != NULL      ? (*door)->fd :
+					 -1;
+	} while (unlikely(fd < 0) && (errno == EMFILE || errno == ENFILE) &&
+	    engine_free_descriptors(e));
 	return fd;
 }
 
@@ -149,24 +153,27 @@ struct conn *
 conn_open_peer(struct engine *e, const struct addr *to, const struct protocol_ops *protocol,
     struct exchange *ex, uint64_t connect_timeout, struct slice first)
 {
-	bool pending;
-	int fd = conn_connect(e, to, &pending);
+	bool pending = false;
+	struct door *door;
+	int fd = conn_connect(e, to, &pending, &door);
 
 	if (fd < 0)
 		return NULL;
 
-	enum loop_trigger trigger = to->datagram != 0 ? LOOP_EDGE_READ : LOOP_EDGE;
 	struct conn *c = conn_new(e, fd, SIDE_PEER, NULL);
 
 	c->state = CONN_CONNECTING;
-	c->datagrams = to->datagram != 0;
 	c->protocol = protocol;
 	c->exchange = ex;
 	/*
 	 * Connected at once (Unix) or not: the first write readiness says so, so both walk one
 	 * road.
 	 */
-	if (!loop_watch(&e->loop, &c->event, fd, trigger, conn_on_event)) {
+	if (door != NULL) {
+		c->datagrams = true;
+		c->door = door;
+		door->conn = c;
+	} else if (!loop_watch(&e->loop, &c->event, fd, LOOP_EDGE, conn_on_event)) {
 		int error = errno;
 
 		c->exchange = NULL;
@@ -256,6 +263,8 @@ conn_close(struct conn *c)
 	c->state = CONN_CLOSED;
 	if (c->event.watched)
 		loop_unwatch(&c->event);
+	if (c->door != NULL)
+		door_give(c);
 	c->wire_ops->close(&c->wire);
 	deadline_remove(&e->loop, &c->deadline);
 	upstream_forget(c);

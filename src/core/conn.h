@@ -17,6 +17,7 @@
 #include "io/socket.h"
 #include "io/wire.h"
 
+struct door;
 struct engine;
 struct flow;
 struct snapshot;
@@ -90,6 +91,7 @@ struct conn {
 	struct exchange *exchange;      /* the one that runs on it (HTTP/1, talks); or NULL */
 	struct tunnel *tunnel;          /* it left the road; or NULL */
 	struct flow *flow;              /* client: of datagrams, without a descriptor; or NULL */
+	struct door *door;              /* peer: of datagrams, whose socket it uses; or NULL */
 
 	uint8_t side, state, hold;
 	uint8_t expects;                /* enum reason of the deadline */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "core/engine.h"
@@ -20,6 +21,8 @@ enum {
 	FLOW_LOOKS = 16,                /* flows looked at when one has to go */
 	FLOW_SILENT = 1000,             /* ms: before that nobody goes for another */
 	FLOW_DRAIN = 2000,              /* ms that a flow waits for answers when its worker leaves */
+	DOORS_KEPT = 256,               /* sockets for the next peer */
+	DOOR_TRIES = 8,                 /* for a port that is not the one before */
 	KEPT_MOST = 4096,               /* bytes of questions that another peer may be asked */
 };
 
@@ -31,6 +34,8 @@ struct datagrams {
 	struct flow **table;            /* a power of two */
 	size_t room, count;
 	struct flow *free;
+	struct door *doors[2];          /* free ones: IPv4, IPv6 */
+	size_t door_count;              /* of both */
 };
 
 static void on_flush(struct loop_task *t);
@@ -70,6 +75,7 @@ datagram_close(struct engine *e)
 		loop_unqueue(&e->loop, LOOP_FLUSH, &d->flush);
 		on_flush(&d->flush);
 	}
+	(void)door_close_free(e);
 	for (struct flow *f; (f = d->free) != NULL;) {
 		d->free = f->next;
 		free(f);
@@ -431,8 +437,129 @@ datagram_read(struct conn *c)
 	engine_count(&e->shared->datagrams_in, (uint64_t)n);
 	if (e->pins == 0)
 		scratch_reset(&e->loop.scratch);
-	for (int i = 0; i < n && c->state == CONN_OPEN; i++)
-		hand_on(c, keep_for_pass(e, datagram_at(d->in, i).bytes));
+	for (int i = 0; i < n && c->state == CONN_OPEN; i++) {
+		const struct datagram g = datagram_at(d->in, i);
+
+		if (likely(g.port == c->door->port))
+			hand_on(c, keep_for_pass(e, g.bytes));
+	}
+}
+
+/* ------------------------------------------------------------------ sockets of peers */
+
+static void
+door_on_event(struct loop_event *event, unsigned what)
+{
+	struct door *door = CONTAINER_OF(event, struct door, event);
+
+	if (door->conn == NULL)
+		return;
+	door->conn->readable = true;
+	conn_wake(door->conn);
+}
+
+static void
+door_close(struct door *door)
+{
+	loop_unwatch(&door->event);
+	close(door->fd);
+	free(door);
+}
+
+static struct door *
+door_open(struct engine *e, int family)
+{
+	int fd = datagram_open_socket(family);
+
+	if (fd < 0)
+		return NULL;
+
+	struct door *door = memory_zalloc(sizeof(*door));
+
+	door->fd = fd;
+	door->list = family == AF_INET6;
+	if (loop_watch(&e->loop, &door->event, fd, LOOP_EDGE_READ, door_on_event))
+		return door;
+	close(fd);
+	free(door);
+	return NULL;
+}
+
+/* With the port before, what came to that could be taken for an answer. */
+static bool
+door_connect(struct door *door, const struct addr *to)
+{
+	uint16_t before = door->port;
+
+	for (int i = 0; i < DOOR_TRIES; i++) {
+		if (!datagram_connect(door->fd, to, &door->port))
+			return false;
+		if (door->port != before)
+			return true;
+		if (!datagram_disconnect(door->fd))
+			return false;
+	}
+	errno = EADDRNOTAVAIL;
+	return false;
+}
+
+struct door *
+door_take(struct engine *e, const struct addr *to)
+{
+	if (!datagram_open(e))
+		return NULL;
+
+	struct datagrams *d = e->datagrams;
+	struct door **list = &d->doors[to->any.sa_family == AF_INET6], *door = *list;
+
+	if (door != NULL) {
+		*list = door->next;
+		d->door_count--;
+	} else {
+		door = door_open(e, to->any.sa_family);
+	}
+	if (door == NULL || door_connect(door, to))
+		return door;
+
+	int error = errno;
+
+	door_close(door);
+	errno = error;
+	return NULL;
+}
+
+void
+door_give(struct conn *c)
+{
+	struct datagrams *d = c->engine->datagrams;
+	struct door *door = c->door;
+
+	c->door = NULL;
+	c->wire.fd = -1;
+	door->conn = NULL;
+	if (c->broken != 0 || d->door_count == DOORS_KEPT || !datagram_disconnect(door->fd)) {
+		door_close(door);
+		return;
+	}
+	door->next = d->doors[door->list];
+	d->doors[door->list] = door;
+	d->door_count++;
+}
+
+bool
+door_close_free(struct engine *e)
+{
+	struct datagrams *d = e->datagrams;
+
+	if (d == NULL || d->door_count == 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_COUNT(d->doors); i++)
+		for (struct door *door; (door = d->doors[i]) != NULL;) {
+			d->doors[i] = door->next;
+			door_close(door);
+		}
+	d->door_count = 0;
+	return true;
 }
 
 /* ------------------------------------------------------------------ what goes */

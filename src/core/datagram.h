@@ -42,6 +42,19 @@ struct flow {
 	struct flow_kept *kept, **kept_end;
 };
 
+/*
+ * A socket that is connected to a peer, or was: sockets cost more than all else of a short flow. One that is
+ * used again has another port, and what came to the one before is dropped.
+ */
+struct door {
+	struct loop_event event;
+	struct door *next;              /* of those that nobody uses */
+	struct conn *conn;              /* who uses it; or NULL */
+	int fd;
+	uint16_t port;
+	uint8_t list;                   /* by family */
+};
+
 /* What a worker needs for the first socket of datagrams; false: errno. */
 MUST_USE bool datagram_open(struct engine *e);
 void datagram_close(struct engine *e);
@@ -50,6 +63,13 @@ void datagram_close(struct engine *e);
 void datagram_receive(struct engine *e, uint16_t binding, int fd);
 /* Ends the flows of a binding that has no socket any more. */
 void datagram_end_binding(struct engine *e, uint16_t binding);
+
+/* Connected to that peer; NULL: errno. */
+MUST_USE struct door *door_take(struct engine *e, const struct addr *to);
+/* Its connection is done with it. Called by conn_close. */
+void door_give(struct conn *c);
+/* Closes those that nobody uses; false: there are none. */
+bool door_close_free(struct engine *e);
 
 /* A turn of a peer's connection that is readable. */
 void datagram_read(struct conn *c);

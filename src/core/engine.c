@@ -250,7 +250,7 @@ bool
 engine_free_descriptors(struct engine *e)
 {
 	if (e->free_pipe_count == 0)
-		return upstream_free_idle(e);
+		return door_close_free(e) || upstream_free_idle(e);
 	tunnel_close_pipes(e);
 	return true;
 }

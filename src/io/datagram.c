@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -19,7 +20,7 @@ enum {
 
 union control {
 	struct cmsghdr head;
-	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+	char bytes[CMSG_SPACE(sizeof(struct sockaddr_in6))];
 };
 
 struct datagram_inbox {
@@ -104,8 +105,8 @@ datagram_take(struct datagram_inbox *in, int fd)
 }
 
 /* IPv4: the address to answer from, which is not that of a datagram to all or to many. */
-static struct in6_addr
-came_to(struct msghdr *h)
+static void
+read_control(struct msghdr *h, struct datagram *g)
 {
 	struct in6_addr to = IN6ADDR_ANY_INIT;
 
@@ -117,24 +118,31 @@ came_to(struct msghdr *h)
 			memcpy(to.s6_addr + 12, &info->ipi_spec_dst, 4);
 		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
 			to = ((const struct in6_pktinfo *)(const void *)CMSG_DATA(c))->ipi6_addr;
+		} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_ORIGDSTADDR) {
+			g->port = ntohs(((const struct sockaddr_in *)(const void *)CMSG_DATA(c))->sin_port);
+		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_ORIGDSTADDR) {
+			g->port =
+			    ntohs(((const struct sockaddr_in6 *)(const void *)CMSG_DATA(c))->sin6_port);
 		}
 	}
 	if (IN6_IS_ADDR_MULTICAST(&to) || (IN6_IS_ADDR_V4MAPPED(&to) && to.s6_addr[12] >= 224))
 		to = (struct in6_addr)IN6ADDR_ANY_INIT;
-	return to;
+	g->to = to;
 }
 
 struct datagram
 datagram_at(const struct datagram_inbox *in, int i)
 {
 	struct msghdr head = in->heads[i].msg_hdr;
-
-	return (struct datagram){
+	struct datagram g = {
 		.bytes = slice_make(in->pieces[i].iov_base, in->heads[i].msg_len),
 		.from = &in->from[i],
-		.to = head.msg_controllen != 0 ? came_to(&head) : (struct in6_addr)IN6ADDR_ANY_INIT,
 		.cut = (head.msg_flags & MSG_TRUNC) != 0,
 	};
+
+	if (head.msg_controllen != 0)
+		read_control(&head, &g);
+	return g;
 }
 
 /* ------------------------------------------------------------------ out */
@@ -237,6 +245,50 @@ datagram_send(struct datagram_outbox *out)
 	}
 	out->count = 0;
 	return lost;
+}
+
+/* ------------------------------------------------------------------ connected ones */
+
+int
+datagram_open_socket(int family)
+{
+	const int on = 1;
+	int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || (family == AF_INET6 ?
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, &on, sizeof(on)) :
+	    setsockopt(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, &on, sizeof(on))) == 0)
+		return fd;
+
+	int error = errno;
+
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+bool
+datagram_connect(int fd, const struct addr *to, uint16_t *port)
+{
+	struct sockaddr_in6 own;
+	socklen_t n = sizeof(own);
+
+	if (connect(fd, &to->any, to->n) < 0 || getsockname(fd, (struct sockaddr *)&own, &n) < 0)
+		return false;
+	/* At the same place in both families. */
+	*port = ntohs(own.sin6_port);
+	return true;
+}
+
+bool
+datagram_disconnect(int fd)
+{
+	const struct sockaddr none = { .sa_family = AF_UNSPEC };
+	int error;
+	socklen_t n = sizeof(error);
+
+	return connect(fd, &none, sizeof(none)) == 0 &&
+	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0;
 }
 
 /* ------------------------------------------------------------------ options */

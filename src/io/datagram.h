@@ -20,6 +20,7 @@ struct datagram {
 	const struct addr *from;
 	/* where it came to, an IPv4 address mapped; `::` where the socket is bound to one */
 	struct in6_addr to;
+	uint16_t port;                   /* that it came to, on a connected socket; else 0 */
 	bool cut;                        /* it was longer: these are its first bytes */
 };
 
@@ -43,6 +44,16 @@ MUST_USE bool datagram_put(struct datagram_outbox *out, int fd, struct slice byt
     const struct addr *to, const struct in6_addr *from);
 /* All that wait. How many the kernel did not take: they are lost. */
 size_t datagram_send(struct datagram_outbox *out);
+
+/*
+ * A socket for one peer. Disconnected it has no port and gets nothing; it may be connected again, and has
+ * another port then. What still lies in it came to the port before.
+ */
+MUST_USE int datagram_open_socket(int family);
+/* False with errno. *port: its own. */
+MUST_USE bool datagram_connect(int fd, const struct addr *to, uint16_t *port);
+/* And forgets what went wrong; false: it is of no use any more. */
+MUST_USE bool datagram_disconnect(int fd);
 
 /* On a socket that is bound, or will be: what is told of those that come, and how many may wait. */
 MUST_USE bool datagram_prepare(int fd, const struct addr *bound);

@@ -202,12 +202,12 @@ socket_accept(int listener, struct addr *from)
 int
 socket_connect(const struct addr *to, bool *pending)
 {
-	int fd = open_socket(to, to->datagram != 0);
+	int fd = open_socket(to, false);
 
 	*pending = false;
 	if (fd < 0)
 		return -1;
-	if (!addr_is_unix(to) && to->datagram == 0 && !set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) {
+	if (!addr_is_unix(to) && !set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) {
 		close_quietly(fd);
 		return -1;
 	}

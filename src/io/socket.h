@@ -27,7 +27,7 @@ MUST_USE int socket_listen(const struct addr *a, const struct socket_options *op
 /* -1 with errno; EAGAIN: none waits. TCP: no-delay is set. */
 MUST_USE int socket_accept(int listener, struct addr *from);
 /*
- * Begins to connect (UDP: has): -1 with errno, or a descriptor; *pending: not connected yet (look at
+ * Begins to connect: -1 with errno, or a descriptor; *pending: not connected yet (look at
  * socket_error when writable). TCP: no-delay is set.
  */
 MUST_USE int socket_connect(const struct addr *to, bool *pending);
