@@ -43,7 +43,7 @@ OF = {"us CPU": ("nginx", 1.0), "ms CPU/GiB": ("nginx", 1.0), "instructions": ("
       ("udp", "us CPU"): ("nginx", 0.9), ("udp-anew", "us CPU"): ("nginx", 0.75),
       **{(kind + depth, "us CPU"): ("bare", bar) for kind in ("reply-", "echo-") for depth, bar in (("1", 1.25), ("16", 2.4))}}
 IN_ALL = {("idle", "bytes"): 1024, "bytes": 4096, "times": 2, "calls": 3.1,
-          **{(row, "calls"): 6.2 for row in ("tcp-120", "tcp-16k", "unix-120", "unix-16k", "ping")}}
+          **{(row, "calls"): 6.2 for row in ("tcp-120", "tcp-16k", "unix-120", "unix-16k", "ping", "relay-1", "udp", "udp-anew")}}
 
 
 # ---------------------------------------------------------------- where it runs
@@ -154,7 +154,7 @@ class Bench:
             Row("prefix-1000", "last of 1,000 prefix routes", timed, ("routes", measure.PREFIX), ask=question(measure.LAST[measure.PREFIX])),
             Row("literal-1000", "last of 1,000 regexes, literal prefix", timed, ("routes", measure.LITERAL), ask=question(measure.LAST[measure.LITERAL])),
             Row("regex-1000", "last of 1,000 regexes without one", timed, ("routes", measure.FREE), ask=question(measure.LAST[measure.FREE])),
-            *[messages("reply", "JSON lines, a route by a field, a reply", timed, ("reply", measure.OKAY), depth, answer=OKAY)
+            *[messages("reply", "JSON lines, a route by a field, a reply", timed, ("reply",), depth, answer=OKAY)
               for depth in (1, 16, 256)],
             *[messages("echo", "JSON lines, echo", timed, ("echo",), depth) for depth in (1, 16, 256)],
             *[messages("relay", "JSON lines, each proxied on a shared connection", timed, ("relay", "peer"), depth, backend=["echo"])

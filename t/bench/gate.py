@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
 What a turn costs exactly, on one kept connection: system calls (strace) and user-mode instructions (valgrind), for a
-fixed answer, a proxied one and a TCP round trip. gate.txt says what they may cost; a change that makes the road
+fixed answer, a proxied one, a TCP round trip, a message (echoed, answered, proxied) and a datagram that is proxied. gate.txt says what they may cost; a change that makes the road
 dearer fails here, one that makes it cheaper is told to lower the figure.
 
 Absolute counts are comparable only where compiler, options and libraries are alike: instructions are held against
@@ -28,7 +28,13 @@ FIGURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gate.txt")
 TURNS = {"calls": (100, 1100), "instructions": (200, 1200)}
 MOST = 240                                  # seconds, of all of it
 PING = "p" * 200
-ROWS = {"fixed": (0, measure.question(), 0), "proxied": (1, measure.question(), 0), "tcp": (2, PING, len(PING))}
+MESSAGE, OKAY = measure.MESSAGE, measure.OKAY + "\n"
+ROWS = {                                    # which port; what is asked, the size of what comes back, how many messages that is
+    "fixed": (0, measure.question(), 0, 1), "proxied": (1, measure.question(), 0, 1), "tcp": (2, PING, len(PING), 1),
+    "echo": (3, MESSAGE, len(MESSAGE), 1), "echo-16": (3, MESSAGE * 16, len(MESSAGE) * 16, 16),
+    "reply-16": (4, MESSAGE * 16, len(OKAY) * 16, 16), "relay-16": (5, MESSAGE * 16, len(MESSAGE) * 16, 16),
+    "udp": (6, PING, len(PING), 1), "udp-anew": (7, PING, len(PING), 1),
+}
 BODY = b"x" * 119 + b"\n"
 ANSWER = (b"HTTP/1.1 200 OK\r\nServer: backend\r\nDate: Sun, 22 Nov 2026 00:00:00 GMT\r\nContent-Type: text/plain\r\n"
           b"Content-Length: %d\r\n\r\n" % len(BODY)) + BODY
@@ -68,16 +74,38 @@ class Backend(threading.Thread):
                 s.close()
 
 
-def server(place, http, echo, prefix):
+class Datagrams(threading.Thread):
+    """Gives back what came."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.socket = socket.socket(type=socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            self.socket.sendto(*self.socket.recvfrom(2048))
+
+
+def server(place, http, echo, datagrams, prefix):
     """One server for all rows, so that a run starts one; ports: where each row is asked."""
-    more = measure.free_port(), measure.free_port()
+    more = [*(measure.free_port() for _ in range(5)), *(measure.free_port(measure.Datagrams) for _ in range(2))]
 
     def body(port):
         return """upstream app { server 127.0.0.1:%d; pool { idle 4; } }
             server { listen 127.0.0.1:%d; return 200 "%s"; }
             server { listen 127.0.0.1:%d; proxy app; }
-            server { listen 127.0.0.1:%d; protocol tcp; proxy 127.0.0.1:%d; }""" % (
-                http.port, port, measure.TEXT, more[0], more[1], echo.port)
+            server { listen 127.0.0.1:%d; protocol tcp; proxy 127.0.0.1:%d; }
+            %s
+            server { listen 127.0.0.1:%d; protocol jsonnl; echo; }
+            server { listen 127.0.0.1:%d; protocol jsonnl; %s }
+            server { listen 127.0.0.1:%d; protocol jsonnl; proxy 127.0.0.1:%d; }
+            %s %s""" % (
+                http.port, port, measure.TEXT, more[0], more[1], echo.port,
+                Millrace.JSONNL, more[2], more[3], measure.ROUTED, more[4], echo.port,
+                Millrace.datagrams(place, datagrams.port, False)(more[5]), Millrace.datagrams(place, datagrams.port, True)(more[6]))
     program = measure.start(Millrace, place, body, prefix=prefix)
     program.ports = (program.address, *more)
     return program
@@ -117,13 +145,13 @@ def run(kind, begin, directory):
     totals = []
     for longer in (None, *ROWS):
         def exercise(program):
-            for row, (n, what, size) in ROWS.items():
-                measure.ask(program.ports[n], what, many if row == longer else few, size)
+            for row, (n, what, size, _) in ROWS.items():
+                measure.ask(program.ports[n], what, many if row == longer else few, size, row == "udp-anew")
         if kind == "calls":
             totals.append(sum(measure.calls_of(begin, directory, exercise).values()))
         else:
             totals.append(measure.instructions_of(begin, exercise))
-    return {row: (total - totals[0]) / (many - few) for row, total in zip(ROWS, totals[1:])}
+    return {row: (total - totals[0]) / (many - few) / ROWS[row][3] for row, total in zip(ROWS, totals[1:])}
 
 
 def judge(kind, found, most, margin, held):
@@ -131,7 +159,8 @@ def judge(kind, found, most, margin, held):
     good = True
     for row, figure in found.items():
         bar = most[kind, row]
-        room = bar * margin if kind == "instructions" else 0.25     # wakeups by the clock; a call more is a whole one
+        # wakeups by the clock; a call more is a whole one
+        room = bar * margin if kind == "instructions" else 0.25 / ROWS[row][3]
         verdict = "ok"
         if not held:
             verdict = "not compared: another build than gate.txt names"
@@ -157,14 +186,14 @@ def main():
     alike, margin, most = figures()
     held = any(all(made.get(k) == v for k, v in a.items()) for a in alike)
     print("gate: %s" % " ".join("%s=%s" % m for m in made.items()))
-    http, echo = Backend(False), Backend(True)
+    http, echo, datagrams = Backend(False), Backend(True), Datagrams()
     good = True
     with tempfile.TemporaryDirectory(prefix="millrace-gate-") as directory:
         os.chmod(directory, 0o755)
         place = Place(directory, SERVER)
         for kind in TURNS:
             try:
-                found = run(kind, lambda prefix: server(place, http, echo, prefix), directory)
+                found = run(kind, lambda prefix: server(place, http, echo, datagrams, prefix), directory)
             except Failure as e:
                 if kind == "calls" and "ptrace" in str(e).lower():
                     skip("strace may not trace here")

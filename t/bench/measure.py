@@ -20,6 +20,7 @@ STREAM = ["/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/lib64/nginx/modul
 LONG = 600                                  # seconds: more than any row holds its connections
 MESSAGE = '{"type":"message","content":"hello all"}\n'
 OKAY = '{"code":0,"msg":"ok"}'
+ROUTED = """route when msg.type == "message" { reply '%s'; } route { close; }""" % OKAY
 
 
 class Failure(Exception):
@@ -223,9 +224,8 @@ class Millrace:
     JSONNL = 'protocol jsonnl { boundary "\\n"; max 64k; format json; answers in_order; messages independent; }'
 
     @classmethod
-    def reply(cls, place, answer):
-        return lambda port: """%s server { listen 127.0.0.1:%d; protocol jsonnl;
-            route when msg.type == "message" { reply '%s'; } route { close; } }""" % (cls.JSONNL, port, answer)
+    def reply(cls, place):
+        return lambda port: "%s server { listen 127.0.0.1:%d; protocol jsonnl; %s }" % (cls.JSONNL, port, ROUTED)
 
     @classmethod
     def echo(cls, place):
@@ -364,8 +364,8 @@ class Bare:
         return os.path.join(place.bare, body)
 
     @staticmethod
-    def reply(place, answer):
-        return lambda port: "bare\n%d\nreply\n%s\n" % (port, answer)
+    def reply(place):
+        return lambda port: "bare\n%d\nreply\n%s\n" % (port, OKAY)
 
     @staticmethod
     def echo(place):
