@@ -115,6 +115,12 @@ struct codec {
 	    struct slice *wire);
 
 	/*
+	 * The message as it is sent on, with what marks its ends where others may have stood before it and
+	 * behind it. NULL: that is unit.wire.
+	 */
+	struct slice (*alone)(const struct codec *k, const struct unit *u, struct scratch *scratch);
+
+	/*
 	 * Build time: the header field of that name, into set->field. `value` is what it shall be;
 	 * its raw.at is NULL where that is known later. False: reported. NULL: there are none.
 	 */
@@ -142,6 +148,12 @@ struct codec {
 	/* What a heartbeat sends where the configuration says nothing; NULL: nothing is known. */
 	struct slice (*ping)(const struct codec *k);
 };
+
+static inline struct slice
+codec_alone(const struct codec *k, const struct unit *u, struct scratch *scratch)
+{
+	return unlikely(k->alone != NULL) ? k->alone(k, u, scratch) : u->wire;
+}
 
 /*
  * Build time: whether a draft can be written, in the protocol of that name. An answer is tried with an

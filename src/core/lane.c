@@ -784,7 +784,7 @@ lane_translate(
 
 	if (from != k)
 		return lane_write(ex, &d, wire);
-	*wire = u->wire;
+	*wire = codec_alone(k, u, &ex->engine->loop.scratch);
 	return k->pairing != CODEC_BY_ID ||
 	       k->id_set(k, u, unit_id(ex->unit), &ex->engine->loop.scratch, wire) == NULL;
 }

@@ -440,7 +440,7 @@ make_question(struct exchange *ex, const struct codec *k, struct slice id, struc
 	struct draft d = { .id = id };
 
 	if (u != NULL && ex->client != NULL && codec_of(ex->client) == k) {
-		*wire = u->wire;
+		*wire = codec_alone(k, u, scratch);
 		return id.n != 0 ? k->id_set(k, u, id, scratch, wire) : NULL;
 	}
 	d.body = u != NULL ? unit_body(u) : slice_make(ex->gathered.at, ex->gathered.n);
@@ -541,7 +541,7 @@ static void
 unasked(struct asked *a, const struct unit *u)
 {
 	if (a->owner != NULL && a->owner->protocol->codec == codec_of(a->conn))
-		lane_put(a->owner, u->wire);
+		lane_put(a->owner, codec_alone(codec_of(a->conn), u, &a->conn->engine->loop.scratch));
 	else
 		engine_count(&a->conn->engine->shared->reasons[REASON_UNASKED], 1);
 }

@@ -314,6 +314,39 @@ test_own(void **state)
 	road_turn(&road);
 }
 
+/* What ends a message stands between two: each goes on with its own. */
+static void
+test_ends(void **state)
+{
+	static const struct {
+		const char *protocol, *asked, *goes_on;
+	} rows[] = {
+		{ "start 0x7e; end 0x7e; escape 0x7d flip 0x20;", "~~a~b~~c~", "~a~~b~~c~" },
+		{ "boundary json_value; format json;", "1 [2]\"3\" 4\n", "1\n[2]\n\"3\"\n4\n" },
+	};
+	char protocol[256];
+
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		snprintf(protocol, sizeof(protocol), "protocol x { %s max 64; answers in_order; }\n", rows[i].protocol);
+		open_with(protocol, "", "protocol x; proxy one;");
+
+		struct end c = road_client(&road);
+
+		road_say(&road, &c, rows[i].asked);
+
+		struct end p = accepted(back);
+
+		end_expect(&p, rows[i].goes_on);
+		answer(&p, rows[i].asked);
+		end_expect(&c, rows[i].goes_on);
+		end_close(&c);
+		end_close(&p);
+		road_turn(&road);
+		road_close(&road);
+	}
+	open_with(LINE, "", "protocol line; drop;");
+}
+
 static void
 test_pinned(void **state)
 {
@@ -645,6 +678,7 @@ main(void)
 		TEST(test_again),
 		TEST(test_refused),
 		TEST(test_own),
+		TEST(test_ends),
 		TEST(test_pinned),
 		TEST(test_malformed),
 		TEST(test_half_closed),

@@ -172,6 +172,34 @@ media_type(enum frame_format format)
 	}
 }
 
+/* ------------------------------------------------------------------ sending on */
+
+/* What ends a message stands outside of it: a flag that is one between two, the line end behind a bare number. */
+static bool
+shares_ends(const struct frame *f)
+{
+	return f->kind == FRAME_JSON ||
+	       (f->kind == FRAME_ESCAPED && f->escape.start == f->escape.end);
+}
+
+static struct slice
+alone(const struct codec *k, const struct unit *u, struct scratch *scratch)
+{
+	const struct frame *by = u->by;
+
+	if (!shares_ends(by))
+		return u->wire;
+
+	struct builder b = builder_on(scratch_alloc(scratch, u->wire.n + 1), u->wire.n + 1);
+
+	if (by->kind == FRAME_ESCAPED)
+		builder_byte(&b, (char)by->escape.start);
+	builder_slice_put(&b, u->wire);
+	if (by->kind == FRAME_JSON)
+		builder_byte(&b, '\n');
+	return builder_slice(&b);
+}
+
 /* ------------------------------------------------------------------ the tables */
 
 static size_t
@@ -206,6 +234,8 @@ declared_init(struct declared *x, const char *name)
 	k->next = next;
 	k->finish = finish;
 	k->write = declared_write;
+	if (shares_ends(f) || (f->preface != NULL && shares_ends(f->preface)))
+		k->alone = alone;
 	if (k->pairing == CODEC_BY_ID) {
 		k->id_most = id_most;
 		k->id_make = id_make;
