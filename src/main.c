@@ -12,6 +12,7 @@
 #include "server/load.h"
 #include "server/master.h"
 #include "server/process.h"
+#include "protocols/frame/declared.h"
 #include "server/registry.h"
 
 #ifndef MILLRACE_CONF_DIR
@@ -141,13 +142,18 @@ print_effective(const struct options *o)
 static void
 print_fields(const struct field *fields, const char *protocol, bool man)
 {
-	static const char *const types[] = { "text", "number", "address" };
+	static const char *const types[] = {
+		[FIELD_TEXT] = "text", [FIELD_NUMBER] = "number", [FIELD_ADDRESS] = "address",
+		[FIELD_BARE] = "word", [FIELD_ANY] = "value",
+	};
 	static const char *const moments[] = { "on a connection", "with a question",
 		"with an answer", "at the end" };
 
 	for (const struct field *f = fields; f != NULL && f->name != NULL; f++) {
+		bool place = slice_ends(slice_of(f->name), SLICE("["));
+
 		printf(man ? ".TP\n.B %s%s\n" : "%s%s\n    ", f->name,
-		    (f->flags & FIELD_FAMILY) != 0 ? "NAME" : "");
+		    (f->flags & FIELD_FAMILY) == 0 ? "" : place ? "N]" : "NAME");
 		printf("%s Known %s%s%s; a%s %s%s.\n%s", f->help, moments[f->moment],
 		    protocol[0] != '\0' ? " of " : "", protocol,
 		    f->type == FIELD_ADDRESS ? "n" : "", types[f->type],
@@ -170,6 +176,7 @@ print_reference(const struct options *o)
 	print_fields(core_fields, "", o->man);
 	for (const struct protocol_ops *const *p = registry_protocols; *p != NULL; p++)
 		print_fields((*p)->fields, (*p)->name, o->man);
+	print_fields(declared_fields, "declared protocols", o->man);
 	return EXIT_SUCCESS;
 }
 

@@ -212,7 +212,7 @@ answers_repeat_the_header(void **state)
 	WRITES(k, "\x30\2hi", .body = SLICE("hi"), .question = &q, .is_answer = true);
 	k = init(&lsp, NULL);
 	q = read_one(k, SLICE("Content-Length: 2\r\nX: y\r\n\r\n{}"), true);
-	WRITES(k, "Content-Length: 1\r\n\r\n1", .body = SLICE("1"), .question = &q, .is_answer = true);
+	WRITES(k, "X: y\r\nContent-Length: 1\r\n\r\n1", .body = SLICE("1"), .question = &q, .is_answer = true);
 	k = init(&s, NULL);
 	q = read_one(k, SLICE("$\0\1a"), true);
 	WRITES(k, "$\0\2hi", .body = SLICE("hi"), .question = &q, .is_answer = true);

@@ -11,10 +11,11 @@
 static bool
 is_type(const struct frame *f, const struct frame_field *field)
 {
-	return f->kind == FRAME_SWITCH && field->at == f->tag.at &&
-	       field->number.form == f->tag.number.form &&
-	       field->number.width == f->tag.number.width &&
-	       field->number.little == f->tag.number.little;
+	const struct number *n = &field->number, *type = &f->tag.number;
+
+	return f->kind == FRAME_SWITCH && field->at == f->tag.at && n->width == type->width &&
+	       (n->form == NUMBER_BYTES ||
+		   (n->form == type->form && n->little == type->little));
 }
 
 /* -5 as its 64 bits; false: no number. */
@@ -48,8 +49,11 @@ take_set(const struct frame *f, const struct unit_set *from, struct frame_set *t
 
 	*to = (struct frame_set){ .field = field };
 	if (field->number.form == NUMBER_BYTES) {
+		size_t taken;
+
 		to->text = from->value;
-		return true;
+		return !is_type(f, field) ||
+		       number_read(&f->tag.number, to->text, type, &taken) == NUMBER_GOOD;
 	}
 	if (!declared_number(field, from->value, &to->number))
 		return false;
@@ -191,7 +195,7 @@ declared_type(const struct frame *f, struct slice inner)
 	return type;
 }
 
-/* What an answer has from its question; lines of HEADERS are of one message alone. */
+/* What an answer has from its question. */
 static void
 repeat(const struct frame *f, const struct draft *d, struct frame_draft *draft)
 {
@@ -204,8 +208,8 @@ repeat(const struct frame *f, const struct draft *d, struct frame_draft *draft)
 		return;
 	if (f->kind == FRAME_SWITCH)
 		draft->type = declared_type(f, q->inner);
-	if (by->kind != FRAME_HEADERS)
-		draft->head = slice_first(q->inner, MIN_OF(by->head, q->body_at));
+	draft->head = slice_first(
+	    q->inner, by->kind == FRAME_HEADERS ? q->body_at : MIN_OF(by->head, q->body_at));
 }
 
 static const char *

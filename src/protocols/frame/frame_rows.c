@@ -195,8 +195,10 @@ static const struct directive switch_rows[] = {
 	    .offset = offsetof(struct switch_block, cases), .size = sizeof(struct case_line),
 	    .inside = case_tables,
 	    .help = "Messages of that type: a number, or its bytes in quotes." },
-	{ "else", DIRECTIVE_BLOCK, .offset = offsetof(struct switch_block, otherwise),
-	    .inside = shape_tables, .help = "Messages of every other type." },
+	{ "else", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS,
+	    .offset = offsetof(struct switch_block, otherwise),
+	    .size = sizeof(struct shape_block), .inside = shape_tables,
+	    .help = "Messages of every other type." },
 	{ 0 },
 };
 
@@ -212,10 +214,13 @@ static const struct table switch_tables[] = { { switch_rows, 0 }, { NULL, 0 } };
 static const struct table fields_tables[] = { { fields_rows, 0 }, { NULL, 0 } };
 
 static const struct directive protocol_rows[] = {
-	{ "switch", DIRECTIVE_BLOCK, .arguments = switch_arguments, .offset = IN_PROTOCOL(types),
+	{ "switch", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = switch_arguments,
+	    .offset = IN_PROTOCOL(types), .size = sizeof(struct switch_block),
 	    .inside = switch_tables,
 	    .help = "A number says which form a message has." },
-	{ "preface", DIRECTIVE_BLOCK, .offset = IN_PROTOCOL(preface), .inside = shape_tables,
+	{ "preface", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS,
+	    .offset = IN_PROTOCOL(preface), .size = sizeof(struct shape_block),
+	    .inside = shape_tables,
 	    .help = "The first message of a client has another form." },
 	{ "datagram", DIRECTIVE_SETTING, .arguments = on_arguments,
 	    .offset = IN_PROTOCOL(datagram),
