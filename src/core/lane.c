@@ -582,8 +582,8 @@ lane_drain(struct conn *c)
 {
 	if (c->side == SIDE_CLIENT && c->exchange == NULL)
 		lane_retire(c);
-	else if (c->side == SIDE_PEER && !lane_waits(c) && c->exchange == NULL)
-		conn_close(c);
+	else if (c->side == SIDE_PEER && c->exchange == NULL)
+		lane_peer_drain(c);
 }
 
 /* ------------------------------------------------------------------ output */
@@ -831,6 +831,8 @@ give_parts(struct exchange *ex, struct conn *c, const struct part *part)
 		return;
 	if (ex->status < 200 || ex->status >= 300)
 		exchange_abort(ex, REASON_PEER_STATUS);
+	else if (lane_is_one_way(ex))
+		ex->sent = 0;
 	else if (!lane_write(ex, &d, &ex->wire))
 		exchange_abort(ex, REASON_PEER_BAD_MESSAGE);
 	else

@@ -126,6 +126,7 @@ void lane_peer_opened(struct conn *peer);
 void lane_peer_late(struct conn *peer, enum reason reason);
 void lane_peer_broken(struct conn *peer, enum reason reason);
 void lane_peer_closed(struct conn *peer);
+void lane_peer_drain(struct conn *peer);
 /* Its client is gone: the client's own connections close. */
 void lane_close_own(struct lane *l);
 /* More of a body that becomes one message; false: there is too much (`max`), or no memory. */

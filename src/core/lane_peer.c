@@ -132,6 +132,22 @@ give_place(struct asked *a, struct slot *s)
 	a->run->owed--;
 }
 
+/* The one that was given last, for nothing: order has no gaps. */
+static void
+take_back(struct asked *a, uint64_t place)
+{
+	give_place(a, slot_at(a, place));
+	a->next = place;
+}
+
+/* Its answer will be swallowed. */
+static void
+give_up(struct asked *a, uint64_t place)
+{
+	slot_at(a, place)->exchange = NULL;
+	a->given_up++;
+}
+
 /* ------------------------------------------------------------------ the living */
 
 static void
@@ -158,6 +174,18 @@ unlink_from(struct asked *a, struct exchange *ex)
 	ex->peer_next = NULL;
 }
 
+/* Nothing more is asked on it; what was said goes out before. */
+static void
+let_go(struct asked *a)
+{
+	a->leaving = true;
+	if (conn_waiting(a->conn) != 0)
+		conn_end(a->conn);
+	else
+		conn_close(a->conn);
+}
+
+/* Nobody waits for it, though it may owe answers to those who have gone. */
 static void
 become_idle(struct asked *a)
 {
@@ -165,10 +193,11 @@ become_idle(struct asked *a)
 
 	if (c->state != CONN_OPEN)
 		return;
+	a->leaving |= a->open >= most_open(c);
 	if (a->leaving && a->owner != NULL)
 		lane_retire(a->owner);
 	if (a->leaving || ((a->once || c->engine->draining) && a->owner == NULL))
-		conn_close(c);
+		let_go(a);
 	else if (a->beat.interval != 0)
 		conn_expect(c, a->beat.interval, REASON_PEER_HEARTBEAT);
 	else if (a->shared)
@@ -186,15 +215,13 @@ lane_leave(struct conn *c, struct exchange *ex)
 	if (a == NULL || ex->peer_back == NULL)
 		return;
 	unlink_from(a, ex);
-	if (ex->place != 0 && c->datagrams && codec_of(c)->pairing == CODEC_BY_ID) {
+	if (ex->place != 0 && c->datagrams && codec_of(c)->pairing == CODEC_BY_ID)
 		/* Its answer may be lost; and comes under an id that is not given again soon. */
 		give_place(a, slot_at(a, ex->place));
-	} else if (ex->place != 0) {
-		slot_at(a, ex->place)->exchange = NULL;
-		a->given_up++;
-	}
+	else if (ex->place != 0)
+		give_up(a, ex->place);
 	ex->place = 0;
-	if (a->first == NULL && (a->open == 0 || a->once))
+	if (a->first == NULL)
 		become_idle(a);
 }
 
@@ -253,6 +280,15 @@ lane_peer_closed(struct conn *c)
 }
 
 void
+lane_peer_drain(struct conn *c)
+{
+	struct asked *a = asked_of(c);
+
+	if (a != NULL && a->first == NULL && a->owner == NULL)
+		let_go(a);
+}
+
+void
 lane_close_own(struct lane *l)
 {
 	while (l->asked != NULL) {
@@ -260,7 +296,7 @@ lane_close_own(struct lane *l)
 
 		list_out(a);
 		a->owner = NULL;
-		conn_close(a->conn);
+		let_go(a);
 	}
 }
 
@@ -447,6 +483,15 @@ make_question(struct exchange *ex, const struct codec *k, struct slice id, struc
 	return k->write(k, &d, scratch, wire);
 }
 
+/* Where order pairs, it is, even if its client wants no answer: unless their protocol is the same. */
+static bool
+will_be_answered(const struct exchange *ex, const struct codec *k)
+{
+	bool same = ex->unit != NULL && ex->client != NULL && codec_of(ex->client) == k;
+
+	return k->pairing == CODEC_IN_ORDER ? !same || !ex->unit->one_way : !lane_is_one_way(ex);
+}
+
 static void
 ask(struct exchange *ex, struct conn *c)
 {
@@ -456,7 +501,7 @@ ask(struct exchange *ex, struct conn *c)
 	struct slice id = SLICE_EMPTY, wire;
 	const char *fault;
 
-	if (!lane_is_one_way(ex)) {
+	if (will_be_answered(ex, k)) {
 		ex->place = take_place(a, ex);
 		if (ex->place == 0) {
 			exchange_abort(ex, REASON_LIMIT);
@@ -469,13 +514,20 @@ ask(struct exchange *ex, struct conn *c)
 	if (fault != NULL) {
 		log_line(LOG_WARN, "a question cannot be written as %s: %s", c->protocol->name, fault);
 		if (ex->place != 0)
-			give_place(a, slot_at(a, ex->place));
+			take_back(a, ex->place);
 		ex->place = 0;
 		exchange_abort(ex, REASON_INTERNAL);
 		return;
 	}
 	ex->peer_sent = c->sent + conn_waiting(c);
 	conn_write(c, wire);
+	if (!lane_is_one_way(ex))
+		return;
+	if (ex->place != 0)
+		give_up(a, ex->place);
+	ex->place = 0;
+	if (c->state == CONN_OPEN)
+		exchange_is_said(ex);
 }
 
 void
@@ -569,7 +621,7 @@ lane_answered(struct conn *c, const struct unit *u)
 		ex->place = 0;
 		ex->peer = NULL;
 	}
-	if (a->open == 0 && a->first == NULL)
+	if (a->first == NULL)
 		become_idle(a);
 	if (ex != NULL)
 		exchange_answer_message(ex, k, u);
@@ -590,7 +642,7 @@ lane_peer_opened(struct conn *c)
 			exchange_is_said(ex);
 		ex = next;
 	}
-	if (a->first == NULL && a->open == 0)
+	if (a->first == NULL)
 		become_idle(a);
 	for (ex = a->first; ex != NULL; ex = ex->peer_next)
 		if (ex->due != 0) {

@@ -267,12 +267,8 @@ proxy_send_message(struct exchange *ex, struct proxy_state *st)
 			exchange_send(ex,
 			    &(struct part){ .kind = PART_DATA, .last = true, .data = body });
 	}
-	if (ex->ending || ex->peer == NULL)
-		return;
-	if (!lane_is_one_way(ex))
+	if (!ex->ending)
 		proxy_expect_answer(ex, st);
-	else if (ex->peer->state == CONN_OPEN && lane_is(ex->peer))
-		exchange_is_said(ex);
 }
 
 static void
