@@ -352,13 +352,19 @@ open_one(struct exchange *ex, const struct protocol_ops *protocol, const struct 
 }
 
 static bool
-may_be_asked(const struct asked *a, const struct protocol_ops *protocol)
+lives(const struct asked *a, const struct protocol_ops *protocol)
 {
 	const struct conn *c = a->conn;
 
 	return !a->leaving && c->protocol == protocol && !c->ended && c->broken == 0 &&
-	       (c->state == CONN_OPEN || c->state == CONN_CONNECTING) && a->open < most_open(c) &&
-	       conn_waiting(c) < ASKED_WAITING;
+	       (c->state == CONN_OPEN || c->state == CONN_CONNECTING);
+}
+
+static bool
+may_be_asked(const struct asked *a, const struct protocol_ops *protocol)
+{
+	return lives(a, protocol) && a->open < most_open(a->conn) &&
+	       conn_waiting(a->conn) < ASKED_WAITING;
 }
 
 /* The one that owes least. Another is opened where all owe much. */
@@ -389,6 +395,10 @@ reach_shared(struct exchange *ex, const struct protocol_ops *protocol, const str
 	return fresh;
 }
 
+/*
+ * One to a peer, however much waits on it: what is said on a second would overtake, and be said to one that
+ * knows nothing. (The client is held while its peer does not take what it asks.)
+ */
 static struct asked *
 reach_own(struct exchange *ex, const struct protocol_ops *protocol, const struct upstream *u,
     const struct peer *p)
@@ -396,8 +406,10 @@ reach_own(struct exchange *ex, const struct protocol_ops *protocol, const struct
 	struct lane *l = conn_state(ex->client);
 
 	for (struct asked *a = l->asked; a != NULL; a = a->list_next)
-		if (a->peer == p && may_be_asked(a, protocol))
-			return a;
+		if (a->peer == p && lives(a, protocol)) {
+			errno = EBUSY;
+			return a->open < most_open(a->conn) ? a : NULL;
+		}
 
 	struct asked *a = open_one(ex, protocol, u, p);
 
@@ -724,6 +736,9 @@ lane_peer_late(struct conn *c, enum reason reason)
 		conn_expect(c, LOOP_TICK, REASON_PEER_TIMEOUT);
 	} else {
 		fail_late(a);
+		/* It cannot go on, and another one would not know what it was told. */
+		if (a->leaving && a->owner != NULL)
+			lane_retire(a->owner);
 		if (c->state == CONN_OPEN && a->leaving && a->first == NULL)
 			conn_reset(c);
 	}
