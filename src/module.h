@@ -2,8 +2,8 @@
 /*
  * What a loadable module of millrace includes, and all that it includes: plain C11 (C++ will do), no
  * struct of the server's. A module offers protocols, and handlers (steps of a route), by
- * one function, millrace_module. The server calls it for each check of a configuration and in each
- * worker, checks all that is handed over, and checks every value that a module returns.
+ * one function, millrace_module, which is called where its code is loaded: in whoever checks a
+ * configuration, and in each worker. All that it hands over is checked, and every value that it returns.
  *
  * modules/README leads from nothing to a running protocol; modules/line_protocol.c is the file to copy.
  *

@@ -82,6 +82,22 @@ class Loaded(flow.Case):
                     self.assertEqual(talk(s, name, [said]), answered)
                     self.assertEqual(talk(s, name, [said[i:i + 1] for i in range(min(len(said), 80))] + [said[80:]]), answered)
 
+    def test_the_example(self):
+        """conf.d's own, and with the module in place of the declaration, as its comment says."""
+        with open(os.path.join(flow.SOURCE, "conf.d/50-jsonnl.conf")) as f:
+            text = f.read()
+        line = re.search(r"^# (module .*)$", text, re.M).group(1)
+        loaded = re.sub(r"^protocol jsonnl \{.*?^\}$", lambda m: line, text, flags=re.M | re.S)
+        self.assertNotEqual(loaded, text)
+        said = (b'{"type":"message","content":"hello"}\n{"type":"ping"}\nhello\n\n{"type":"who"}\r\n{"type":"bye"}\n{"type":"ping"}\n')
+        answers = []
+        for one in (text, loaded):
+            s = self.server(re.sub(r"(\blisten\s+)1234", r"\g<1>127.0.0.1:@port@", one), files=self.modules())
+            self.assertEqual(talk(s, "port", [b'{"type":"message","content":"hello"}\n']), b'{"code":0,"msg":"ok"}\n')
+            answers.append([talk(s, "port", [said[:cut], said[cut:]]) for cut in range(len(said) + 1)])
+        self.assertEqual(answers[0], answers[1])
+        self.assertEqual(len(set(answers[0])), 1)
+
     def test_shared_peers(self):
         """Many clients, few connections to the backend, answers where they belong; loaded here, declared there."""
         def script(stream, peer):
