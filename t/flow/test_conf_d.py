@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import struct
 import subprocess
 
@@ -105,6 +106,23 @@ class Shipped(flow.Case):
                 self.assertEqual(c.exactly(len(answer)), answer)
             c.send(read.pack(7, 0, 6, 9, 16, 0, 1))
             self.assertTrue(c.ends())
+
+    def test_dns(self):
+        s = self.start()
+        peer, client = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        for one in (peer, client):
+            one.settimeout(flow.TIME)
+            self.addCleanup(one.close)
+        peer.bind(s.address("p5300"))
+        for name in ("p8053", "p8054"):
+            client.sendto(b"\x12\x34\x01\x00question", s.address(name))
+            question, source = peer.recvfrom(512)
+            self.assertEqual(question[2:], b"\x01\x00question")
+            peer.sendto(question[:2] + b"\x81\x80answer", source)
+            self.assertEqual(client.recv(512), b"\x12\x34\x81\x80answer")
+        client.sendto(b"\x12\x34\x28\x00update", s.address("p8054"))
+        client.sendto(b"\x12\x35\x01\x00behind it", s.address("p8054"))
+        self.assertEqual(peer.recv(512)[2:], b"\x01\x00behind it")
 
     def test_every_file_is_an_example(self):
         for name in os.listdir(CONF_D):
