@@ -373,5 +373,141 @@ class Forms(flow.Case):
         flow.wait_for(counted)
 
 
+class Rules(flow.Case):
+    """What shows outside of R5 to R14, beside what other files show: t/README says which."""
+    PROTOCOLS = r"""
+        protocol lines  { boundary "\n"; max 64; format words; answers in_order; }
+        protocol errors { boundary "\n"; max 64; answers in_order; error "error ${reason}"; }
+        protocol skips  { sync "$"; boundary "\n"; resync; max 64; answers in_order; }
+        protocol small  { length u8; max 200; answers in_order; }
+        protocol greets { preface { length u16be counts whole; } length u8; max 64; answers in_order; }
+    """
+
+    def run_with(self, text, **names):
+        return self.server('error_log "error.log" info;\n' + self.PROTOCOLS + text, **names)
+
+    def talk(self, s, data, name="port"):
+        with s.client(name) as c:
+            c.send(data)
+            c.shut()
+            return c.rest()
+
+    def test_r6_nothing_crosses_connections(self):
+        """The same bytes are one message here and another there; what one has begun is not the next one's."""
+        s = self.run_with("server { listen 127.0.0.1:@port@; protocol greets; echo; }")
+        first, same = b"\0\4ab", b"\0\3x\2y"
+        with s.client() as a:
+            a.send(first)
+            self.assertEqual(a.exactly(3), b"\2ab")
+            for _ in range(50):
+                with s.client() as b:
+                    b.send(same)            # a preface, and half a message that goes with it
+                    self.assertEqual(b.exactly(2), b"\1x")
+                a.send(same)                # an empty message, and one of three bytes
+                self.assertEqual(a.exactly(5), b"\0\3x\2y")
+
+    def test_r7_what_cannot_be_written(self):
+        """A body that its length has no room for: nothing of it is sent, one connection ends, the others do not notice."""
+        s = self.run_with("""
+            server { listen 127.0.0.1:@port@; protocol small; route when msg.len > 100 { reply "${msg.body}${msg.body}"; } route { echo; } }
+        """)
+        workers = s.workers()
+        with s.client() as other:
+            for _ in range(5):
+                self.assertEqual(self.talk(s, b"\1a\xc0" + b"b" * 192 + b"\1c"), b"\1a")
+                other.send(b"\1x")
+                self.assertEqual(other.exactly(2), b"\1x")
+        self.assertEqual(s.workers(), workers)
+        flow.wait_for(lambda: b"cannot be written as small" in s.read("error.log"))
+
+    def test_r8_policies(self):
+        s = self.run_with("""
+            server { listen 127.0.0.1:@port@; protocol lines; echo; }
+            server { listen 127.0.0.1:@port2@; protocol errors; echo; }
+            server { listen 127.0.0.1:@port3@; protocol skips; echo; }
+        """)
+        junk = b"x" * 100 + b"\n"
+        self.assertEqual(self.talk(s, b"a\n" + junk + b"b\n"), b"a\n")
+        self.assertEqual(self.talk(s, b"a\n" + junk + b"b\n", "port2"), b"a\nerror bad_message\n")
+        self.assertEqual(self.talk(s, b"$a\n" + junk + b"$b\n", "port3"), b"$a\n$b\n")
+
+    def slow(self):
+        """A peer that answers a line when it is told to."""
+        def script(stream, peer):
+            while True:
+                line = stream.until(b"\n")
+                peer.questions.append(line)
+                flow.wait_for(lambda: peer.notes.get("go"))
+                stream.send(line)
+        return self.peer(script)
+
+    def test_r9_paused(self):
+        """While one may be unanswered the next ones wait in us, and so does the end that stands behind them."""
+        peer = self.slow()
+        s = self.run_with("server { listen 127.0.0.1:@port@; protocol lines; max { messages 1; } proxy @peer@; }", peer=peer)
+        with s.client() as c:
+            c.send(b"a\nb\nc\nd\n")
+            c.shut()
+            flow.wait_for(lambda: peer.questions)
+            time.sleep(0.1)
+            self.assertEqual(peer.questions, [b"a\n"])
+            self.assertEqual(peer.streams[0].buffer, b"")
+            peer.notes["go"] = True         # the client sends nothing that would wake anybody
+            self.assertEqual(c.rest(), b"a\nb\nc\nd\n")
+        self.assertEqual(peer.questions, [b"a\n", b"b\n", b"c\n", b"d\n"])
+
+    def test_r10_half_closed(self):
+        """Who has said all gets its answers, message by message and as a connection."""
+        peer = self.slow()
+        s = self.run_with("""
+            server { listen 127.0.0.1:@port@; protocol lines; proxy @peer@; }
+            server { listen 127.0.0.1:@port2@; protocol lines; proxy @peer@ per connection; }
+        """, peer=peer)
+        for name in ("port", "port2"):
+            peer.notes["go"] = False
+            with s.client(name) as c:
+                c.send(b"a\nb\n")
+                c.shut()
+                flow.wait_for(lambda: peer.questions)
+                time.sleep(0.1)
+                peer.notes["go"] = True
+                self.assertEqual(c.rest(), b"a\nb\n")
+            peer.questions.clear()
+
+    def test_r13_in_order_and_once(self):
+        """The PROXY header is before the first message, however it is cut; each message has one line, and the end is one."""
+        s = self.run_with("""server { listen 127.0.0.1:@port@ proxy_protocol; protocol lines; access_log "access.log" json;
+            route when msg[0] == "who" { reply "${src}"; } route when msg[0] == "bye" { close; } route { echo; } }""")
+        said = b"PROXY TCP4 192.0.2.7 192.0.2.1 5 6\r\nwho\na\nbye\nb\n"
+        for at in range(0, len(said), 3):
+            with s.client() as c:
+                c.send_cut(said, at)
+                self.assertEqual(c.rest(), b"192.0.2.7\na\n")
+        with s.client() as c:
+            c.send(b"who\n")
+            self.assertTrue(c.ends())
+        times = len(range(0, len(said), 3))
+        found = entries(s, 3 * times)
+        time.sleep(0.05)
+        self.assertEqual(len(entries(s, 3 * times)), 3 * times)
+        self.assertEqual({e["src"] for e in found}, {"192.0.2.7"})
+
+    def test_r14_bad_answers(self):
+        """The same reader looks at answers: a peer that breaks the protocol is left, and who asked is told."""
+        bad = {b"long": b"x" * 100, b"half": b"x", b"twice": b"a\nb\n"}
+
+        def script(stream, peer):
+            stream.send(bad[stream.until(b"\n")[:-1]])
+            stream.shut()
+
+        peer = self.peer(script)
+        s = self.run_with('server { listen 127.0.0.1:@port@; protocol errors; access_log "access.log" json; proxy @peer@; }', peer=peer)
+        self.assertEqual(self.talk(s, b"long\n"), b"error peer_bad_message\n")
+        self.assertEqual(self.talk(s, b"half\n"), b"error peer_bad_message\n")
+        self.assertEqual(self.talk(s, b"twice\n")[:2], b"a\n")
+        flow.wait_for(lambda: b'malformed answer of errors, too_long: "xxx' in s.read("error.log"))
+        self.assertIn(b"malformed answer of errors, truncated: \"x\"", s.read("error.log"))
+
+
 if __name__ == "__main__":
     flow.main()

@@ -425,6 +425,27 @@ says_what_is_missing(void **state)
 	assert_int_equal(frame_missing(&s, 6), 26);
 }
 
+/* A length that is known is not asked for again, and what is measured and opened is not copied. */
+static void
+asks_once(void **state)
+{
+	char in[32] = "\0\0\0\x20xx";
+	struct builder none = builder_on(NULL, 0);
+	struct frame_state s;
+	struct frame_cut cut;
+	struct frame_view view;
+
+	frame_begin(&frame_case, &s, false);
+	assert_int_equal(frame_measure(&frame_case, &s, slice_make(in, 6), &cut), FRAME_MORE);
+	memset(in, 0xff, sizeof(in));
+	assert_int_equal(frame_measure(&frame_case, &s, slice_make(in, 31), &cut), FRAME_MORE);
+	assert_int_equal(frame_measure(&frame_case, &s, slice_make(in, 32), &cut), FRAME_MESSAGE);
+	assert_int_equal(cut.n, 32);
+	assert_int_equal(frame_open(&cut, slice_make(in, 32), &none, &view), FRAME_FINE);
+	assert_ptr_equal(view.body.at, in + 4);
+	assert_int_equal(view.body.n, 28);
+}
+
 int
 main(void)
 {
@@ -446,6 +467,7 @@ main(void)
 		cmocka_unit_test(reads_a_thousand),
 		cmocka_unit_test(does_not_look_twice),
 		cmocka_unit_test(says_what_is_missing),
+		cmocka_unit_test(asks_once),
 	};
 
 	return cmocka_run_group_tests(tests, frame_cases_check, NULL);

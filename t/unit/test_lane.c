@@ -114,6 +114,47 @@ test_cut(void **state)
 	open_with(LINE, "", "protocol line; drop;");
 }
 
+/* ------------------------------------------------------------------ turns */
+
+static size_t
+count_lines(const struct end *e)
+{
+	struct slice rest = end_got(e), line;
+	size_t n = 0;
+
+	while (slice_split(&rest, '\n', &line))
+		n++;
+	return n;
+}
+
+/* Who says much at once has one turn a pass, as everybody has: 32 messages. */
+static void
+test_turns(void **state)
+{
+	enum { MANY = 1000, TURN = 32 };
+	open_with(LINE, "", "protocol line; max { messages 2000; } echo;");
+
+	struct end a = road_client(&road), b = road_client(&road);
+	size_t before = 0, passes = 0;
+
+	for (int i = 0; i < MANY; i++)
+		end_say(&a, "many\n");
+	end_say(&b, "one\n");
+	do {
+		road_pass(&road);
+		end_read(&a);
+		end_read(&b);
+		assert_true(count_lines(&a) <= before + TURN);
+		before = count_lines(&a);
+		if (++passes == 2)
+			end_expect(&b, "one\n");
+	} while (before < MANY && passes < MANY);
+	assert_true(before == MANY && passes >= MANY / TURN);
+	end_close(&a);
+	end_close(&b);
+	road_turn(&road);
+}
+
 /* ------------------------------------------------------------------ shared connections */
 
 static void
@@ -671,6 +712,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_order),
 		TEST(test_cut),
+		TEST(test_turns),
 		TEST(test_shared),
 		TEST(test_gone),
 		TEST(test_ids),
