@@ -454,8 +454,10 @@ engine_close_conns(struct engine *e)
 {
 	/* Clients first: no question is asked anew of another peer. What closes with them stays linked. */
 	for (struct conn *c = e->conns; c != NULL; c = c->all_next)
-		if (c->side == SIDE_CLIENT && c->state != CONN_CLOSED && lane_is(c))
+		if (c->side == SIDE_CLIENT && c->tunnel == NULL && lane_is(c))
 			lane_broken(c, REASON_SHUTDOWN);
+		else if (c->side == SIDE_CLIENT && c->tunnel == NULL && c->exchange != NULL)
+			exchange_client_failed(c->exchange, REASON_SHUTDOWN);
 	while (e->conns != NULL) {
 		struct conn *c = e->conns;
 

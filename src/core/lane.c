@@ -437,8 +437,12 @@ arm(struct conn *c)
 static void
 close_quietly(struct conn *c, enum reason reason)
 {
+	struct lane *l = conn_state(c);
+
 	engine_count(&c->engine->shared->reasons[reason], 1);
 	lane_broken(c, reason);
+	l->leaving = true;
+	conn_set_hold(c, HOLD_TURN);
 	conn_end(c);
 }
 
@@ -451,11 +455,12 @@ beat(struct conn *c, const struct heartbeat *h)
 	struct draft d = { .body = h->send, .is_answer = true };
 	struct slice wire = SLICE_EMPTY;
 
-	if (l->missed >= h->miss) {
+	if (l->missed >= h->miss && c->hold == 0) {
 		close_quietly(c, REASON_HEARTBEAT);
 		return false;
 	}
-	l->missed++;
+	/* What it said may be there: we do not read it. */
+	l->missed += c->hold == 0;
 	l->beaten = age(c);
 	if (h->send.n == 0 && k->ping != NULL)
 		wire = k->ping(k);
@@ -533,7 +538,7 @@ finish_reading(struct conn *c)
 	l->finished = true;
 	verdict = codec_of(c)->finish(codec_of(c), l->codec, in, &c->engine->loop.scratch, &u);
 	if (verdict != CODEC_MORE)
-		heed(c, in, verdict, &u);
+		l->finished = heed(c, in, verdict, &u) != 0;
 }
 
 /* The client has said all: it gets its answers, and then the end. */
@@ -545,10 +550,10 @@ lane_finish(struct conn *c, size_t left)
 	if (c->exchange != NULL)        /* a talk that waits for its peer: the tunnel will see it */
 		return;
 	finish_reading(c);
-	if (c->state != CONN_OPEN)
+	if (c->state != CONN_OPEN || c->exchange != NULL)
 		return;
 	if (c->side == SIDE_CLIENT) {
-		if (l->first == NULL)
+		if (l->first == NULL && (l->finished || c->in_n == 0))
 			conn_end(c);
 		return;
 	}
@@ -635,6 +640,8 @@ keep_newest(struct conn *c, struct lane *l, struct slice wire, size_t most)
 	}
 	*m = (struct held_message){ .n = wire.n };
 	memcpy(m->bytes, wire.at, wire.n);
+	/* The flush that finds room lets it go. */
+	c->congested = true;
 	*l->held->end = m;
 	l->held->end = &m->next;
 	l->held->n += wire.n;
@@ -650,13 +657,15 @@ let_go_held(struct conn *c, struct lane *l)
 
 	while (h != NULL && h->first != NULL) {
 		struct held_message *m = h->first;
+		struct slice wire =
+		    scratch_slice(&c->engine->loop.scratch, slice_make(m->bytes, m->n));
 
-		conn_write(c, scratch_slice(&c->engine->loop.scratch, slice_make(m->bytes, m->n)));
 		h->first = m->next;
 		h->n -= m->n;
 		free(m);
 		if (h->first == NULL)
 			h->end = &h->first;
+		conn_write(c, wire);
 	}
 }
 
@@ -699,6 +708,17 @@ lane_put(struct conn *c, struct slice wire)
 
 /* ------------------------------------------------------------------ answers */
 
+/* While nothing was read, the half of a message was not late. */
+static void
+read_on(struct conn *c, enum conn_hold why)
+{
+	struct lane *l = conn_state(c);
+
+	if (l->begun != 0)
+		l->begun = MAX_OF(age(c), 1u);
+	conn_clear_hold(c, why);
+}
+
 /* The oldest may go on: those behind it that were answered earlier follow. */
 static void
 release(struct conn *c, struct lane *l)
@@ -721,10 +741,14 @@ lane_left(struct conn *c, struct exchange *ex)
 
 	if (ex->client_back != NULL)
 		unlink_from(l, ex);
+	if (l->first == NULL)
+		l->touched = age(c);
 	if (unlikely(ex->close_client) && !l->leaving) {
 		l->draining = ex->close_drains;
-		if (!l->draining)
+		if (!l->draining || (c->in_n == 0 && !c->in_read))
 			lane_retire(c);
+		else
+			conn_wake(c);
 	}
 	if (l->releasing)
 		return;
@@ -739,7 +763,7 @@ lane_left(struct conn *c, struct exchange *ex)
 	if (c->hold != 0 && !l->leaving && l->count < l->most &&
 	    ((c->hold & HOLD_IDLE) == 0 || l->first == NULL)) {
 		c->hold &= (uint8_t)~HOLD_IDLE;
-		conn_clear_hold(c, HOLD_TURN);
+		read_on(c, HOLD_TURN);
 	}
 }
 
@@ -756,6 +780,9 @@ give(struct exchange *ex, struct conn *c)
 	}
 	ex->parked = true;
 	ex->wire = arena_slice(&ex->arena, ex->wire);
+	/* What comes behind a last word is no question any more. */
+	if (unlikely(ex->close_client) && !ex->close_drains)
+		lane_retire(c);
 }
 
 bool
@@ -882,6 +909,11 @@ lane_pin(struct exchange *ex)
 	struct conn *c = ex->client;
 	struct lane *l = conn_state(c);
 
+	/* Its bytes are not there any more. */
+	if (ex->client_next != NULL || (!c->in_read && !l->finished)) {
+		exchange_abort(ex, REASON_INTERNAL);
+		return false;
+	}
 	if (l->count > 1) {
 		conn_set_hold(c, HOLD_IDLE);
 		conn_set_hold(c, HOLD_TURN);
@@ -889,6 +921,8 @@ lane_pin(struct exchange *ex)
 		return false;
 	}
 	unlink_from(l, ex);
+	/* Nothing will be asked on them, and their ends are not its end. */
+	lane_close_own(l);
 	c->exchange = ex;
 	ex->talk = true;
 	conn_expect_nothing(c);
@@ -916,5 +950,5 @@ lane_congestion(struct conn *c, bool congested)
 	if (congested)
 		conn_set_hold(c, HOLD_OUTPUT);
 	else
-		conn_clear_hold(c, HOLD_OUTPUT);
+		read_on(c, HOLD_OUTPUT);
 }

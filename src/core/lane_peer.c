@@ -40,7 +40,6 @@ struct asked {
 	bool leaving;                   /* nothing more is asked on it */
 	uint8_t missed;                 /* heartbeats without an answer */
 	struct heartbeat beat;          /* `send` is heap */
-	const struct peer *peer;        /* of an own one: to compare, never looked into */
 	struct peer_run *run;
 	struct asked *list_next, **list_back;   /* of the run's shared ones, or the owner's */
 };
@@ -342,7 +341,6 @@ open_one(struct exchange *ex, const struct protocol_ops *protocol, const struct 
 	a->conn = c;
 	a->end = &a->first;
 	a->next = a->oldest = 1;
-	a->peer = p;
 	a->run = ex->snapshot->upstream_runs[u->index].peers[p->index];
 	l->asked = a;
 	a->beat = u->heartbeat;
@@ -404,12 +402,16 @@ reach_own(struct exchange *ex, const struct protocol_ops *protocol, const struct
     const struct peer *p)
 {
 	struct lane *l = conn_state(ex->client);
+	const struct peer_run *run = ex->snapshot->upstream_runs[u->index].peers[p->index];
 
-	for (struct asked *a = l->asked; a != NULL; a = a->list_next)
-		if (a->peer == p && lives(a, protocol)) {
-			errno = EBUSY;
-			return a->open < most_open(a->conn) ? a : NULL;
-		}
+	for (struct asked *a = l->asked; a != NULL; a = a->list_next) {
+		if (a->run != run || a->leaving || a->conn->protocol != protocol)
+			continue;
+		if (may_be_asked(a, protocol))
+			return a;
+		errno = EBUSY;          /* what it knows of its client another would not */
+		return NULL;
+	}
 
 	struct asked *a = open_one(ex, protocol, u, p);
 
@@ -464,7 +466,8 @@ lane_expect(struct exchange *ex, uint64_t ms)
 	struct conn *c = ex->peer;
 
 	ex->due = clock_ms() + ms;
-	if (c->state == CONN_OPEN && (c->expect_due == 0 || c->expects != REASON_PEER_TIMEOUT))
+	if (c->state == CONN_OPEN && (c->expect_due == 0 || c->expects != REASON_PEER_TIMEOUT ||
+	    ex->due < c->expect_due))
 		conn_expect(c, ms, REASON_PEER_TIMEOUT);
 }
 
@@ -597,7 +600,10 @@ find_slot(struct asked *a, const struct codec *k, const struct unit *u)
 
 	struct slot *s = slot_at(a, place);
 
-	return place != 0 && s->place == place ? s : NULL;
+	if (place == 0 || s->place != place)
+		return NULL;
+	/* What was not asked yet cannot be answered. */
+	return s->exchange != NULL && exchange_is_untouched(s->exchange) ? NULL : s;
 }
 
 /* On a connection of its own it is the client's all the same; else nobody's. */
@@ -641,6 +647,19 @@ lane_answered(struct conn *c, const struct unit *u)
 
 /* ------------------------------------------------------------------ opened, late, broken */
 
+/* The one that is late first. */
+static void
+expect_first(struct asked *a)
+{
+	uint64_t now = clock_ms(), due = 0;
+
+	for (const struct exchange *ex = a->first; ex != NULL; ex = ex->peer_next)
+		if (ex->due != 0 && (due == 0 || ex->due < due))
+			due = ex->due;
+	if (due != 0)
+		conn_expect(a->conn, due > now ? due - now : 0, REASON_PEER_TIMEOUT);
+}
+
 void
 lane_peer_opened(struct conn *c)
 {
@@ -656,24 +675,19 @@ lane_peer_opened(struct conn *c)
 	}
 	if (a->first == NULL)
 		become_idle(a);
-	for (ex = a->first; ex != NULL; ex = ex->peer_next)
-		if (ex->due != 0) {
-			conn_expect(c, ex->due > clock_ms() ? ex->due - clock_ms() : 0, REASON_PEER_TIMEOUT);
-			return;
-		}
+	else
+		expect_first(a);
 }
 
 /* Those that wait too long; the others are looked at when their time comes. */
 static void
 fail_late(struct asked *a)
 {
-	uint64_t now = clock_ms(), due = 0;
+	uint64_t now = clock_ms();
 	struct exchange *ex = a->first;
 
 	while (ex != NULL) {
 		if (ex->due == 0 || ex->due > now) {
-			if (ex->due != 0)
-				due = due == 0 ? ex->due : MIN_OF(due, ex->due);
 			ex = ex->peer_next;
 			continue;
 		}
@@ -683,8 +697,11 @@ fail_late(struct asked *a)
 		/* With it may have gone who stood behind it. */
 		ex = a->first;
 	}
-	if (due != 0 && a->conn->state == CONN_OPEN)
-		conn_expect(a->conn, due - now, REASON_PEER_TIMEOUT);
+	if (a->conn->state != CONN_OPEN)
+		return;
+	if (a->leaving && a->owner != NULL)
+		lane_retire(a->owner);
+	expect_first(a);
 }
 
 /* A question of nobody: its answer is swallowed, and says that the peer is there. */
@@ -704,19 +721,30 @@ beat(struct asked *a)
 		return;
 	}
 
+	/* What it owes to those who have gone will not come any more. */
+	if (a->open > a->beat.miss && a->owner == NULL) {
+		let_go(a);
+		return;
+	}
+	conn_expect(c, a->beat.interval, REASON_PEER_HEARTBEAT);
+
 	uint64_t place = k->pairing != CODEC_NONE ? take_place(a, NULL) : 0;
 
+	if (place == 0 && k->pairing != CODEC_NONE)
+		return;
 	if (place != 0)
 		a->given_up++;
 	if (place != 0 && k->pairing == CODEC_BY_ID)
 		d.id = k->id_make(k, place, room);
-	if (d.body.n == 0 && k->ping != NULL)
+	if (d.body.n == 0 && k->ping != NULL) {
 		wire = k->ping(k);
-	else if (k->write(k, &d, &c->engine->loop.scratch, &wire) != NULL)
+	} else if (k->write(k, &d, &c->engine->loop.scratch, &wire) != NULL) {
+		if (place != 0)
+			take_back(a, place);
 		return;
+	}
 	a->missed += place != 0;
 	conn_write(c, wire);
-	conn_expect(c, a->beat.interval, REASON_PEER_HEARTBEAT);
 }
 
 void
@@ -728,7 +756,8 @@ lane_peer_late(struct conn *c, enum reason reason)
 		lane_peer_broken(c, reason);
 		conn_close(c);
 	} else if (reason == REASON_IDLE_TIMEOUT) {
-		conn_close(c);
+		if (a->first == NULL)
+			let_go(a);
 	} else if (reason == REASON_PEER_HEARTBEAT) {
 		beat(a);
 	} else if (c->hold != 0) {
@@ -736,11 +765,6 @@ lane_peer_late(struct conn *c, enum reason reason)
 		conn_expect(c, LOOP_TICK, REASON_PEER_TIMEOUT);
 	} else {
 		fail_late(a);
-		/* It cannot go on, and another one would not know what it was told. */
-		if (a->leaving && a->owner != NULL)
-			lane_retire(a->owner);
-		if (c->state == CONN_OPEN && a->leaving && a->first == NULL)
-			conn_reset(c);
 	}
 }
 

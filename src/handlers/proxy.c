@@ -203,8 +203,10 @@ proxy_feed(struct exchange *ex, struct proxy_state *st)
 {
 	if (st->kept_n == 0 && st->kept_last)
 		proxy_send_piece(ex, st);
-	while (st->fed != st->kept_n && !ex->peer->congested)
+	while (ex->peer != NULL && st->fed != st->kept_n && !ex->peer->congested)
 		proxy_send_piece(ex, st);
+	if (ex->peer == NULL)           /* it is no message of the peer's protocol */
+		return;
 	if (st->fed != st->kept_n) {
 		exchange_hold_question(ex);
 		return;
@@ -396,7 +398,7 @@ proxy_reach(struct exchange *ex, const struct step *step)
 	ex->peer_sent = p->sent;
 	p->exchange = ex;
 	/* The client does not take what it got before: of this one nothing is read either. */
-	if (unlikely(ex->client->congested))
+	if (unlikely(ex->client->congested) && !lane_is(ex->client))
 		conn_set_hold(p, HOLD_OUTPUT);
 	if (st->pooled)
 		exchange_peer_opened(ex);
@@ -553,9 +555,10 @@ proxy_may_ask_again(const struct exchange *ex, const struct proxy_state *st, enu
 {
 	if (ex->answer_state != ANSWER_NONE || ex->client == NULL)
 		return false;
-	if (!st->open || ex->talk || reason == REASON_PEER_REFUSED ||
-	    (ex->untouched && ex->unit != NULL))
+	if (!st->open || ex->talk || (ex->untouched && ex->unit != NULL))
 		return true;
+	if (reason == REASON_PEER_REFUSED || reason == REASON_PEER_CONNECT_TIMEOUT)
+		return !st->lost;
 	if (reason != REASON_PEER_CLOSED && reason != REASON_PEER_RESET)
 		return false;
 	return (proxy_is_idempotent(ex) || ex->untouched) && !st->lost;

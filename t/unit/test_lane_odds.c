@@ -222,6 +222,338 @@ test_said_and_gone(void **state)
 	END_ALL(c, p);
 }
 
+/* ------------------------------------------------------------------ ends */
+
+/* Behind a last word nothing is asked, even while it waits for its turn. */
+static void
+test_last_word_waits(void **state)
+{
+	open_with(LINE, "", "server s { listen 127.0.0.1:9; protocol line; "
+	    "route when msg[0] == bye { close \"bye\"; } route { proxy one; } }");
+
+	struct end c = road_client(&road);
+
+	road_say(&road, &c, "a\nbye\nb\n");
+	road_say(&road, &c, "c\n");
+
+	struct end p = accepted(back);
+
+	end_expect(&p, "a\n");
+	road_say(&road, &p, "A\n");
+	end_expect(&c, "A\nbye\n");
+	assert_true(c.ended);
+	END_ALL(c, p);
+}
+
+/* What was whole behind it is answered; then it ends, though nothing more comes. */
+static void
+test_drain_waits(void **state)
+{
+	static const char *const all[] = { "a\nbye\n", "a\nbye\nha", "a\nbye\nb\n", "a\nbye\nb\nha" };
+
+	for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
+		open_with(LINE, "", "server s { listen 127.0.0.1:9; protocol line; max { messages 2; } "
+		    "route when msg[0] == bye { close \"bye\" drain; } route { proxy one; } }");
+
+		struct end c = road_client(&road);
+
+		road_say(&road, &c, all[i]);
+
+		struct end p = accepted(back);
+
+		end_expect(&p, "a\n");
+		road_say(&road, &p, "A\n");
+		if (i < 2) {
+			end_expect(&c, "A\nbye\n");
+		} else {
+			end_expect(&p, "b\n");
+			road_say(&road, &p, "B\n");
+			end_expect(&c, "A\nbye\nB\n");
+		}
+		assert_true(c.ended);
+		END_ALL(c, p);
+		road_close(&road);
+	}
+	open_with(LINE, "", "server s { listen 127.0.0.1:9; protocol line; drop; }");
+}
+
+/* A worker that leaves waits for no answer that nobody wants. */
+static void
+test_drain_given_up(void **state)
+{
+	open_with(LINE, "pool { connections 1; }", "server s { listen 127.0.0.1:9; protocol line; proxy one; }");
+
+	struct end c = road_client(&road);
+
+	road_say(&road, &c, "a\n");
+
+	struct end p = accepted(back);
+
+	engine_drain(&road.engine);
+	road_turn(&road);
+	assert_false(engine_is_idle(&road.engine));
+	conn_break(c.conn, ECONNRESET);
+	road_turn(&road);
+	assert_true(engine_is_idle(&road.engine));
+	END_ALL(c, p);
+}
+
+/* Nor does a connection stay for it. */
+static void
+test_idle_given_up(void **state)
+{
+	open_with(PAIR, "pool { connections 1; idle_timeout 5s; } timeout { header 1s; } max_inflight 1;",
+	    "server s { listen 127.0.0.1:9; protocol pair; timeout { idle 60s; } proxy one; }");
+
+	struct end c = road_client(&road);
+
+	road_say(&road, &c, "{\"id\":1}\n");
+
+	struct end p = accepted(back);
+
+	road_wait(&road, 1200);
+	end_expect(&c, "{\"id\":1,\"code\":504}\n");
+	assert_int_equal(road_count(&road, SIDE_PEER), 1);
+	road_wait(&road, 5300);
+	assert_int_equal(road_count(&road, SIDE_PEER), 0);
+	road_say(&road, &c, "{\"id\":2}\n");
+
+	struct end q = accepted(back);
+
+	road_say(&road, &q, "{\"id\":1}\n");
+	end_expect(&c, "{\"id\":2}\n");
+	END_ALL(c, p, q);
+}
+
+/* Who has become a talk is not ended by a connection of before. */
+static void
+test_pinned_keeps(void **state)
+{
+	open_with(OWN, "", "server s { listen 127.0.0.1:9; protocol own; "
+	    "route when msg[0] == pin { proxy unix:@/other per connection; } route { proxy one; } }");
+
+	struct end c = road_client(&road);
+
+	road_say(&road, &c, "a\n");
+
+	struct end p = accepted(back);
+
+	road_say(&road, &p, "A\n");
+	end_expect(&c, "A\n");
+	road_say(&road, &c, "pin\n");
+
+	struct end q = accepted(other);
+
+	end_close(&p);
+	road_turn(&road);
+	end_expect(&q, "pin\n");
+	road_say(&road, &q, "pinned");
+	end_expect(&c, "pinned");
+	assert_false(c.ended);
+	END_ALL(c, p, q);
+}
+
+/* ------------------------------------------------------------------ time */
+
+/* One connection, two patiences. */
+static void
+test_two_timeouts(void **state)
+{
+	open_with(LINE, "pool { connections 1; }",
+	    "upstream three { server unix:@/back; timeout { header 2s; } }\n"
+	    "server s { listen 127.0.0.1:9; protocol line; "
+	    "route when msg[0] == soon { proxy three; } route { proxy one; } }");
+
+	struct end c = road_client(&road), d = road_client(&road);
+
+	road_say(&road, &c, "a\n");
+
+	struct end p = accepted(back);
+
+	road_say(&road, &d, "soon\n");
+	end_expect(&p, "a\nsoon\n");
+	road_wait(&road, 2200);
+	end_expect(&d, "error 504 peer_timeout\n");
+	END_ALL(c, d, p);
+}
+
+/* A body that comes slowly is no silence of the connection that waits for it. */
+static void
+test_idle_under_way(void **state)
+{
+	open_with(LINE, "protocol line; pool { connections 1; idle_timeout 3s; }",
+	    "server h { listen 127.0.0.1:9; proxy one; }");
+
+	struct end c = road_client(&road);
+
+	post(&c, "one");
+
+	struct end p = accepted(back);
+
+	end_expect(&p, "one\n");
+	road_say(&road, &p, "ONE\n");
+	end_read(&c);
+	end_forget(&c);
+	road_say(&road, &c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nt");
+	road_wait(&road, 3300);
+	road_say(&road, &c, "wo");
+	end_expect(&p, "two\n");
+	road_say(&road, &p, "TWO\n");
+	end_read(&c);
+	assert_true(end_has(&c, "TWO"));
+	END_ALL(c, p);
+}
+
+/* Silence begins with the answer. */
+static void
+test_idle_after_answer(void **state)
+{
+	open_with(LINE, "", "server s { listen 127.0.0.1:9; protocol line; timeout { idle 5s; } proxy one; }");
+
+	struct end c = road_client(&road);
+
+	road_say(&road, &c, "a\n");
+
+	struct end p = accepted(back);
+
+	road_wait(&road, 5100);
+	road_wait(&road, 3900);
+	road_say(&road, &p, "A\n");
+	end_expect(&c, "A\n");
+	road_wait(&road, 4500);
+	end_expect(&c, "");
+	assert_false(c.ended);
+	road_wait(&road, 6000);
+	end_expect(&c, "");
+	assert_true(c.ended);
+	END_ALL(c, p);
+}
+
+/* Who is not read from cannot be told that he is silent, or slow. */
+static void
+test_held_is_not_late(void **state)
+{
+	open_with(LINE, "", "server s { listen 127.0.0.1:9; protocol line; max { messages 2; } timeout { message 2s; } "
+	    "heartbeat { interval 1s; send \"ping\"; miss 2; } route when msg[0] == pong { drop; } route { proxy one; } }");
+
+	struct end c = road_client(&road);
+
+	road_say(&road, &c, "a\nha");
+	road_say(&road, &c, "lf\npo");
+
+	struct end p = accepted(back);
+
+	for (int i = 0; i < 6; i++)
+		road_wait(&road, 1100);
+	end_read(&c);
+	assert_false(c.ended);
+	end_forget(&c);
+	road_say(&road, &p, "A\nHALF\n");
+	end_expect(&c, "A\nHALF\n");
+	road_wait(&road, 1100);
+	end_read(&c);
+	assert_false(c.ended);
+	END_ALL(c, p);
+}
+
+/* ------------------------------------------------------------------ pairs, and room */
+
+/* What came before anything was asked answers nothing. */
+static void
+test_greeting(void **state)
+{
+	open_with(LINE, "pool { connections 1; }", "server s { listen 127.0.0.1:9; protocol line; proxy one; }");
+
+	struct end c = road_client(&road);
+
+	road_say(&road, &c, "a\n");
+
+	struct end p = accepted(back);
+
+	road_say(&road, &p, "A\n");
+	end_expect(&c, "A\n");
+	end_say(&c, "b\n");
+	end_say(&p, "unasked\n");
+	road_turn(&road);
+	road_say(&road, &p, "B\n");
+	end_expect(&c, "B\n");
+	assert_int_equal(road_reason(&road, REASON_UNASKED), 1);
+	END_ALL(c, p);
+}
+
+/* Answers by HTTP to who does not read, where others than he wait. */
+static void
+test_congested_over_http(void **state)
+{
+	open_with(PAIR, "protocol http;", "server s { listen 127.0.0.1:9; protocol pair; buffer { answer 64k over=drop_oldest; } "
+	    "route when msg.m == \"big\" { echo; } route { proxy one; } }");
+
+	struct end c = road_client_of(&road, 1, "192.0.2.7:4711", SOCK_STREAM, 4096);
+	char line[220];
+
+	snprintf(line, sizeof(line), "{\"id\":1,\"m\":\"big\",\"x\":\"%0150d\"}\n", 0);
+	for (int i = 0; i < 600; i++) {
+		end_say(&c, line);
+		if (i % 32 == 0)
+			road_turn(&road);
+	}
+	road_turn(&road);
+	assert_true(c.conn->congested);
+	road_say(&road, &c, "{\"id\":2,\"m\":\"x\"}\n");
+
+	struct end p = accepted(back);
+
+	end_read(&p);
+	road_say(&road, &p, ROAD_OK);
+	assert_int_equal(road.engine.exchange_count, 0);
+	END_ALL(c, p);
+}
+
+/* A route has another room for answers than its server: what was kept goes out all the same. */
+static void
+test_kept_goes_out(void **state)
+{
+	open_with(LINE, "", "server s { listen 127.0.0.1:9; protocol line; buffer { answer 4k over=drop_oldest; } "
+	    "route { buffer { answer 256k over=wait; } echo; } }");
+
+	struct end c = road_client_of(&road, 1, "192.0.2.7:4711", SOCK_STREAM, 4096);
+	char line[60];
+
+	for (int i = 0; i < 2000; i++) {
+		snprintf(line, sizeof(line), "number %06d of many that nobody reads\n", i);
+		end_say(&c, line);
+		if (i % 32 == 0)
+			road_turn(&road);
+	}
+	for (int i = 0; i < 100; i++) {
+		road_turn(&road);
+		end_read(&c);
+	}
+	assert_true(end_has(&c, "number 001999 of"));
+	END_ALL(c);
+}
+
+/* A body that is too much for a message, in pieces. */
+static void
+test_too_much(void **state)
+{
+	open_with("protocol big { boundary \"\\n\"; max 200k; answers in_order; messages independent; }\n",
+	    "protocol big;", "server h { listen 127.0.0.1:9; max { body 1m; } buffer { question 1m; } proxy one; }");
+
+	struct end c = road_client(&road);
+	static char much[500 * 1000 + 1];
+
+	memset(much, 'x', sizeof(much) - 1);
+	end_say(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n");
+	for (size_t at = 0; at < sizeof(much) - 1; at += 20000) {
+		end_put(&c, much + at, 20000);
+		road_turn(&road);
+	}
+	end_read(&c);
+	assert_true(end_has(&c, "413"));
+	END_ALL(c);
+}
+
 #define TEST(test) cmocka_unit_test_teardown(test, close_it)
 
 /* The name of one runs it alone. */
@@ -234,6 +566,19 @@ main(int argc, char **argv)
 		TEST(test_one_way_to_http),
 		TEST(test_http_says),
 		TEST(test_said_and_gone),
+		TEST(test_last_word_waits),
+		TEST(test_drain_waits),
+		TEST(test_drain_given_up),
+		TEST(test_idle_given_up),
+		TEST(test_pinned_keeps),
+		TEST(test_two_timeouts),
+		TEST(test_idle_under_way),
+		TEST(test_idle_after_answer),
+		TEST(test_held_is_not_late),
+		TEST(test_greeting),
+		TEST(test_congested_over_http),
+		TEST(test_kept_goes_out),
+		TEST(test_too_much),
 	};
 
 	if (argc > 1)
