@@ -404,8 +404,8 @@ report_bare_family(struct reading *r, const struct field *fields, struct slice w
 		struct slice own = slice_of(f->name);
 
 		if ((f->flags & FIELD_FAMILY) && slice_equal(bare, slice_first(own, own.n - 1))) {
-			diag_error(r->diag, at, "field \"" SLICE_FORMAT "\" wants a name: %sNAME",
-			    SLICE_ARG(bare), f->name);
+			diag_error(r->diag, at, "field \"" SLICE_FORMAT "\" wants a name: %sNAME%s",
+			    SLICE_ARG(bare), f->name, slice_ends(own, SLICE("[")) ? "]" : "");
 			return true;
 		}
 	}

@@ -124,6 +124,24 @@ class Shipped(flow.Case):
         client.sendto(b"\x12\x35\x01\x00behind it", s.address("p8054"))
         self.assertEqual(peer.recv(512)[2:], b"\x01\x00behind it")
 
+    def test_redis(self):
+        server, cli = self.need("redis-server", "redis-cli")
+        s = self.start()
+
+        def ask(*words):
+            return subprocess.run([cli, "-p", str(s.names["p6380"]), *words], capture_output=True, timeout=30).stdout
+
+        self.assertEqual(ask("SET", "greeting", "hello"), b"ERR upstream: the peer refused the connection\n\n")
+        self.process(server, "--port", str(s.names["p6379"]), "--bind", "127.0.0.1", "--dir", self.directory(), "--save", "")
+        flow.wait_for(lambda: flow.listening(("127.0.0.1", s.names["p6379"])))
+        self.assertEqual(ask("SET", "greeting", "hello"), b"OK\n")
+        self.assertEqual(ask("GET", "greeting"), b"hello\n")
+        self.assertEqual(ask("flushall"), b"NOPERM this user has no permissions to run the 'flushall' command\n\n")
+        with s.client("p6380") as c:
+            c.send(b"MULTI\r\nGET greeting\r\nEXEC\r\nPSYNC ? -1\r\n")
+            self.assertEqual(c.until(b"through here\r\n"), b"+OK\r\n+QUEUED\r\n*1\r\n$5\r\nhello\r\n"
+                             b"-ERR replication does not go through here\r\n")
+
     def test_every_file_is_an_example(self):
         for name in os.listdir(CONF_D):
             with open(os.path.join(CONF_D, name)) as f:

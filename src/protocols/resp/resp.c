@@ -184,7 +184,8 @@ get_session(struct exchange *ex, const struct field_ref *ref, size_t nth, struct
 
 	if (!question(ex, nth, &wire) || ex->unit->mark == 0)
 		return false;
-	out->text = ex->unit->mark & (RESP_MULTI | RESP_WATCH) ? SLICE("transaction") : SLICE("bound");
+	out->text = ex->unit->mark & (RESP_MULTI | RESP_WATCH) ? SLICE("transaction")
+							       : SLICE("bound");
 	return true;
 }
 
@@ -214,12 +215,14 @@ static const struct field resp_fields[] = {
 	{ .name = "msg.key", TEXT, .get = get_key,
 	    .help = "The first key of the command." },
 	{ .name = "msg[", TEXT, .flags = FIELD_FAMILY, .get = get_word, .prepare = prepare_word,
-	    .help = "A word of the question by its number: msg[0] is the command, msg[1] its first argument." },
+	    .help = "A word of the question by its number: msg[0] is the command, msg[1] its "
+		    "first argument." },
 	{ .name = "msg.count", NUMBER, .get = get_count,
 	    .help = "How many words the question has, the command included." },
 	{ .name = "msg.session", TEXT, .get = get_session,
-	    .help = "What ties the question to this connection: \"transaction\" (WATCH, MULTI), \"bound\" "
-		    "(SELECT, AUTH, HELLO, SUBSCRIBE, ... came before); else it does not exist." },
+	    .help = "What ties the question to this connection: \"transaction\" (WATCH, MULTI), "
+		    "\"bound\" (SELECT, AUTH, HELLO, SUBSCRIBE, ... came before); else it does "
+		    "not exist." },
 	{ .name = "msg.len", NUMBER, .get = get_len, .help = "Bytes of the question." },
 	{ .name = "msg.body", TEXT, .get = get_body, .help = "The question, as it came." },
 	{ .name = NULL },

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The protocol of Redis, RESP2 and RESP3, as pure functions: where a question or an answer ends, which words
- * stand in a question, what a connection was told that the next one would not know.
+ * The protocol of Redis, RESP2 and RESP3, as pure functions: where a question or an answer ends,
+ * which words stand in a question, what a connection was told that the next one would not know.
  *
  *   question    *2 $3 GET $1 k      an array of bulk strings; or inline: a line of words
  *   answer      any value; one of type > belongs to no question
@@ -25,7 +25,7 @@ extern const struct codec resp_codec;
 /* What was said on a connection, as far as it changes what comes later. */
 enum resp_session {
 	RESP_QUESTIONS = 1,             /* the direction is the one of questions */
-	RESP_BOUND = 2,                 /* SELECT, AUTH, HELLO, SUBSCRIBE, …: another one would not know */
+	RESP_BOUND = 2,                 /* SELECT, AUTH, HELLO, …: another one would not know */
 	RESP_MULTI = 4,                 /* a transaction is open */
 	RESP_WATCH = 8,                 /* a key is watched */
 	RESP_THREE = 16,                /* HELLO 3 */
@@ -49,9 +49,9 @@ _Static_assert(sizeof(struct resp_state) <= CODEC_STATE, "resp keeps too much");
 
 void resp_begin(struct resp_state *s, bool question);
 /*
- * Looks for the end of what `in` begins with: wire, pushed and fault of `u` are set. What it says does
- * not depend on how the bytes are cut, and none is looked at more often than a few times; those
- * of a bulk string are not looked at.
+ * Looks for the end of what `in` begins with: wire, pushed and fault of `u` are set. What it says
+ * does not depend on how the bytes are cut, and none is looked at more often than a few times;
+ * those of a bulk string are not looked at.
  */
 enum codec_verdict resp_measure(
     struct resp_state *s, uint32_t max, struct slice in, struct unit *u);
@@ -70,8 +70,8 @@ void resp_words_begin(struct resp_words *w, struct slice wire);
 /* Any text as an inline command. */
 void resp_words_begin_line(struct resp_words *w, struct slice line);
 /*
- * False: there is no more, or there is a fault. A word lies in the question, or decoded in scratch memory
- * (NULL: such ones are passed, and empty).
+ * False: there is no more, or there is a fault. A word lies in the question, or decoded in
+ * scratch memory (NULL: such ones are passed, and empty).
  */
 MUST_USE bool resp_words_next(struct resp_words *w, struct scratch *scratch, struct slice *word);
 /* The nth, the command being 0; false: there is none. */
@@ -107,8 +107,8 @@ struct resp_command {
 };
 
 /*
- * What is known of the command of that name, in any case; of one that is not (of a module): its key is argument
- * 1, and nothing else is known.
+ * What is known of the command of that name, in any case; of one that is not (of a module): its
+ * key is argument 1, and nothing else is known.
  */
 const struct resp_command *resp_command_find(struct slice name);
 /* The first key of a question; false: it has none. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What is known of commands by their names: which only read, where the first key stands, which leave
- * something behind on their connection that another one would not have.
+ * What is known of commands by their names: which only read, where the first key stands, which
+ * leave something behind on their connection that another one would not have.
  */
 #include "protocols/resp/resp.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Where a value ends, however deep it is nested: not by a stack, but by a count of the values that are still
- * to come. One that holds n others adds n - 1; an attribute, which stands in front of a value and is
- * none, adds all it holds. Only streamed aggregates, which do not say how many they hold, keep the
- * count that they interrupt.
+ * Where a value ends, however deep it is nested: not by a stack, but by a count of the values
+ * that are still to come. One that holds n others adds n - 1; an attribute, which stands in front
+ * of a value and is none, adds all it holds. Only streamed aggregates, which do not say how many
+ * they hold, keep the count that they interrupt.
  *
  * More values than can stand below `max` are refused where they are announced.
  */

@@ -55,7 +55,8 @@ resp_write_answer(struct slice text, struct scratch *scratch, struct slice *wire
 	if (first == '+' || first == '-')
 		return "line_break";
 
-	struct builder b = builder_on(scratch_alloc(scratch, text.n + HEAD_ROOM), text.n + HEAD_ROOM);
+	size_t room = text.n + HEAD_ROOM;
+	struct builder b = builder_on(scratch_alloc(scratch, room), room);
 
 	put_bulk(&b, text);
 	*wire = builder_slice(&b);
