@@ -33,15 +33,17 @@ struct options {
 	struct master_options master;
 	enum action action;
 	const char *word;               /* -s */
+	const char *module;             /* -D */
 	bool quiet, json, man, words;
 };
 
-enum { OPTION_JSON = 256, OPTION_MAN, OPTION_WORDS };
+enum { OPTION_JSON = 256, OPTION_MAN, OPTION_WORDS, OPTION_MODULE };
 
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPTION_JSON },
 	{ "man", no_argument, NULL, OPTION_MAN },
 	{ "words", no_argument, NULL, OPTION_WORDS },
+	{ "module", required_argument, NULL, OPTION_MODULE },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'v' },
 	{ NULL, 0, NULL, 0 },
@@ -53,6 +55,7 @@ static const char usage[] =
     "       server -T [-c PATH]                     check, and print every setting with its value and origin\n"
     "       server -s stop|quit|reopen|reload       tell the server that runs\n"
     "       server -D [--man|--words]               every directive there is\n"
+    "       server -D --module=PATH                 those of a module, and its fields\n"
     "       server -v | -V | -h                     version; version and build; this\n"
     "\n"
     "  -c PATH    the configuration: a file, or a directory whose *.conf are read in order\n"
@@ -162,9 +165,31 @@ print_fields(const struct field *fields, const char *protocol, bool man)
 	}
 }
 
+static void
+show_protocol(const struct protocol_ops *ops, bool man)
+{
+	print_fields(ops->fields, ops->name, man);
+}
+
+static int
+print_module(const struct options *o)
+{
+	struct check c;
+
+	check_begin(&c, o);
+	c.input.path = slice_of(o->module);
+	c.files.directory = c.files.shown_directory = SLICE(".");
+
+	bool fine = build_print_module(&c.input, &c.diag, stdout, o->man, show_protocol);
+
+	return check_end(&c, o, fine);
+}
+
 static int
 print_reference(const struct options *o)
 {
+	if (o->module != NULL)
+		return print_module(o);
 	if (o->words) {
 		schema_print_words(registry_main, stdout);
 		return EXIT_SUCCESS;
@@ -228,6 +253,7 @@ take_option(struct options *o, int letter)
 	case OPTION_JSON: o->json = true; return true;
 	case OPTION_MAN: o->man = true; return true;
 	case OPTION_WORDS: o->words = true; return true;
+	case OPTION_MODULE: o->module = optarg; return true;
 	case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
 	case 'v': exit(print_version(false));
 	case 'V': exit(print_version(true));

@@ -292,10 +292,10 @@ collect(struct reference *all, const struct table *tables, const char *where)
 
 	for (const struct table *t = tables; t->rows != NULL; t++)
 		for (const struct directive *row = t->rows; row->name != NULL; row++) {
-			struct item *item =
-			    (row->flags & DIRECTIVE_HIDDEN) != 0 ? NULL : find_item(all, row);
+			bool hidden = (row->flags & DIRECTIVE_HIDDEN) != 0;
+			struct item *item = hidden ? NULL : find_item(all, row);
 
-			if (item != NULL && add_place(item, where) && row->inside != NULL)
+			if ((item != NULL ? add_place(item, where) : hidden) && row->inside != NULL)
 				collect(all, row->inside,
 				    arena_text(&all->arena,
 					slice_of(schema_place(place, row, where, outermost))));
@@ -330,9 +330,9 @@ print_syntax(FILE *to, const struct directive *row)
 		print_argument(to, a);
 	if (row->kind == DIRECTIVE_STEP || (row->flags & DIRECTIVE_WHEN) != 0)
 		fputs(" [when CONDITION]", to);
-	fputs(row->inside == NULL                            ? ";"
-	      : (row->flags & DIRECTIVE_BLOCK_OPTIONAL) != 0 ? " [{ ... }];"
-							     : " { ... }",
+	fputs(row->inside == NULL && row->find_inside == NULL ? ";"
+	      : (row->flags & DIRECTIVE_BLOCK_OPTIONAL) != 0  ? " [{ ... }];"
+							      : " { ... }",
 	    to);
 }
 

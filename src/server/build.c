@@ -350,3 +350,22 @@ build_print_effective(const struct build_input *in, struct diag *diag, FILE *to)
 	snapshot_release(NULL, s);
 	return true;
 }
+
+bool
+build_print_module(const struct build_input *in, struct diag *diag, FILE *to, bool roff,
+    void (*show)(const struct protocol_ops *ops, bool roff))
+{
+	struct value values[] = { { VALUE_WORD, SLICE("module"), { 0 } },
+		{ VALUE_WORD, in->path, { 0 } } };
+	struct statement module = { .values = values, .value_count = ARRAY_COUNT(values) };
+	const struct block tree = { .first = &module };
+	struct build b;
+
+	begin(&b, in, diag);
+	build_modules_load(&b, &tree);
+	if (diag->errors == 0)
+		build_modules_print(&b, to, roff, show);
+	arena_reset(&b.work);
+	snapshot_release(NULL, b.snapshot);
+	return diag->errors == 0;
+}

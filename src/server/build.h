@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "core/protocol.h"
 #include "core/snapshot.h"
 
 struct build_input {
@@ -32,5 +33,12 @@ struct build_input {
 MUST_USE struct snapshot *build_snapshot(const struct build_input *in, struct diag *diag);
 /* The same, and then -T to a file. False: errors. */
 bool build_print_effective(const struct build_input *in, struct diag *diag, FILE *to);
+
+/*
+ * -D of one module, in->path: its directives and handlers; `show` is called for each of its protocols.
+ * False: errors.
+ */
+bool build_print_module(const struct build_input *in, struct diag *diag, FILE *to, bool roff,
+    void (*show)(const struct protocol_ops *ops, bool roff));
 
 #endif

@@ -199,6 +199,9 @@ void build_modules_load(struct build *b, const struct block *tree);
 void build_modules_settle(struct build *b);
 /* Says where a protocol of that name was loaded, if one was. */
 void build_modules_note(struct build *b, struct slice name);
+/* -D of what was loaded. */
+void build_modules_print(const struct build *b, FILE *to, bool roff,
+    void (*show)(const struct protocol_ops *ops, bool roff));
 /* Of the row `module`. */
 const struct table *build_module_inside(
     struct reading *r, const struct statement *s, void *filled, void **target);

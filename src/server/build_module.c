@@ -572,3 +572,23 @@ build_modules_settle(struct build *b)
 			(void)refuse(b, one, "has a default that is none");
 	}
 }
+
+#define PLACE(word, tables) \
+	{ .name = (word), .kind = DIRECTIVE_BLOCK, .flags = DIRECTIVE_HIDDEN, .inside = (tables) }
+
+void
+build_modules_print(const struct build *b, FILE *to, bool roff,
+    void (*show)(const struct protocol_ops *ops, bool roff))
+{
+	for (size_t i = 0; i < b->module_count; i++) {
+		const struct build_module *one = b->modules[i];
+		const struct table steps[] = { { b->steps, 0 }, { NULL, 0 } };
+		const struct directive places[] = { PLACE("module", one->tables),
+			PLACE("server", steps), PLACE("route", steps), PLACE("error", steps), { 0 } };
+		const struct table top[] = { { places, 0 }, { NULL, 0 } };
+
+		schema_print_reference(top, to, roff);
+		for (size_t j = 0; j < one->protocol_count; j++)
+			show(one->protocols[j], roff);
+	}
+}

@@ -280,6 +280,20 @@ class Loaded(flow.Case):
         self.assertEqual(status, 0)
         self.assertRegex(out, r'module "jsonnl.so" \{\t# .*server.conf:1\n\tmax 64k;\t# default\n\}\n')
 
+    def test_reference(self):
+        """What a module brings is told as what is builtin."""
+        status, out, err = flow.run("-D", "--module=" + os.path.join(MODULES, "jsonnl.so"))
+        self.assertEqual((status, err), (0, ""))
+        self.assertTrue(out.startswith("max SIZE;\n    How many bytes a line may have, its end included.\n"
+                                       "    SIZE is a size (512, 8k, 1m, 2g), at least 16, at most 16m.\n    In: module. Default: 64k.\n"), out)
+        self.assertIn("msg.type\n    What the message is. Known with a question of jsonnl; a text.\n", out)
+        status, out, err = flow.run("-D", "--module=" + os.path.join(MODULES, "echo_handler.so"))
+        self.assertIn("echo_back [before=TEXT] [after=TEXT] [max=SIZE] [too_long=drop|close] [when CONDITION];\n", out)
+        self.assertIn("    In: server, route, error. A step.\n", out)
+        status, out, err = flow.run("-D", "--module=gone.so", cwd=self.directory())
+        self.assertEqual((status, out), (1, ""))
+        self.assertTrue(err.startswith('error: there is neither a module "gone.so" nor "/'), err)
+
     def effective(self, text):
         d = self.directory()
         shutil.copy(os.path.join(MODULES, "jsonnl.so"), d)
