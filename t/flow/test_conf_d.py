@@ -141,6 +141,18 @@ class Shipped(flow.Case):
             c.send(b"MULTI\r\nGET greeting\r\nEXEC\r\nPSYNC ? -1\r\n")
             self.assertEqual(c.until(b"through here\r\n"), b"+OK\r\n+QUEUED\r\n*1\r\n$5\r\nhello\r\n"
                              b"-ERR replication does not go through here\r\n")
+    def test_readme(self):
+        """What README.md shows is served as it stands there."""
+        with open(os.path.join(flow.SOURCE, "README.md")) as f:
+            text = f.read()
+        examples = [e for e in re.findall(r"^```\n(.*?)^```\n", text, re.M | re.S) if "server " in e]
+        self.assertGreater(len(examples), 1)
+        for example in examples:
+            s = self.server(re.sub(r"\blisten (?:[\d.]+:)?(\d+)", r"listen 127.0.0.1:@port\1@", example))
+            for said, answer in re.findall(r"^    printf '(.*?)' \| nc .*# (.*)$", text, re.M) if "1234" in example else ():
+                with s.client("port1234") as c:
+                    c.send(said.replace("\\n", "\n").encode())
+                    self.assertEqual(c.until(b"\n").decode(), answer + "\n")
 
     def test_every_file_is_an_example(self):
         for name in os.listdir(CONF_D):
