@@ -141,6 +141,7 @@ class Shipped(flow.Case):
             c.send(b"MULTI\r\nGET greeting\r\nEXEC\r\nPSYNC ? -1\r\n")
             self.assertEqual(c.until(b"through here\r\n"), b"+OK\r\n+QUEUED\r\n*1\r\n$5\r\nhello\r\n"
                              b"-ERR replication does not go through here\r\n")
+
     def test_readme(self):
         """What README.md shows is served as it stands there."""
         with open(os.path.join(flow.SOURCE, "README.md")) as f:
