@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Modules end to end: loaded beside declared, workers without rights, what lies, and what modules/README says."""
+import contextlib
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import textwrap
 
@@ -133,6 +135,34 @@ class Loaded(flow.Case):
         s = self.server("""module "jsonnl.so" { error '{"code":502}'; }
             server { listen 127.0.0.1:@port@; protocol jsonnl; proxy %s; }""" % self.closed_port(), files=self.modules())
         self.assertEqual(talk(s, "port", [b"{}\n{}\n"]), b'{"code":502}\n{"code":502}\n')
+
+    def test_datagrams(self):
+        """Messages in datagrams: what is left of one is dropped, and holds up nobody (R12)."""
+        s = self.server('module "line_protocol.so"; server { listen udp:127.0.0.1:@port@; protocol line; echo; }', files=self.modules(),
+                        listens=[], start=False)
+        s.start()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as c:
+            c.settimeout(0.2)
+
+            def asked():
+                c.sendto(b"there?\n", s.address())
+                with contextlib.suppress(OSError):
+                    return c.recv(100) == b"there?\n"
+
+            flow.wait_for(asked)
+            c.settimeout(flow.TIME)
+            for said, answered in ((b"a\nb\n", [b"a\n", b"b\n"]), (b"half", []), (b"c\nhalf", [b"c\n"]), (b"\n", [b"\n"])):
+                c.sendto(said, s.address())
+                for one in answered:
+                    self.assertEqual(self.behind_doubles(c), one)
+
+    @staticmethod
+    def behind_doubles(c):
+        """What comes, but for answers to a question that was asked again."""
+        while True:
+            got = c.recv(100)
+            if got != b"there?\n":
+                return got
 
     def test_handler(self):
         s = self.server("""
