@@ -273,11 +273,12 @@ end_most_silent(struct engine *e, struct binding *b)
 bool
 flow_end_silent(struct engine *e)
 {
-	bool any = false;
+	size_t before = e->conn_count;
 
 	for (size_t i = 0; e->datagrams != NULL && i < e->binding_count; i++)
-		any |= e->bindings[i].flow_count != 0 && end_most_silent(e, &e->bindings[i]);
-	return any;
+		if (e->bindings[i].flow_count != 0)
+			(void)end_most_silent(e, &e->bindings[i]);
+	return e->conn_count < before;
 }
 
 void

@@ -82,7 +82,7 @@ void datagram_local(const struct conn *c, struct addr *a);
 void flow_close(struct flow *f);
 /* No more will come to this worker: it lives for the answers that are under way. */
 void flow_drain(struct conn *c);
-/* Ends those that are silent for longest; false: none is. */
+/* Ends those that are silent for longest; false: no connection to a peer went with them. */
 bool flow_end_silent(struct engine *e);
 
 /* The question may be asked of another peer, if the first refuses it: of the exchange's arena. */

@@ -807,8 +807,16 @@ exchange_answer_message(struct exchange *ex, const struct codec *k, const struct
 static bool
 exchange_log_crowd(const struct exchange *ex, enum reason reason)
 {
-	static struct log_limit limit, memory;
+	static struct log_limit limit, memory, flows;
 
+	/* Anybody can open flows, under any name and as fast as the line is. */
+	if (ex->client != NULL && ex->client->flow != NULL) {
+		log_limited(&flows, reason_texts[reason].level,
+		    "%s, of server " SLICE_FORMAT "%s" SLICE_FORMAT, reason_texts[reason].text,
+		    SLICE_ARG(ex->server_name), ex->peer_text.n != 0 ? ", peer " : "",
+		    SLICE_ARG(ex->peer_text));
+		return true;
+	}
 	if (reason != REASON_LIMIT && reason != REASON_MEMORY)
 		return false;
 	log_limited(reason == REASON_LIMIT ? &limit : &memory, reason_texts[reason].level,

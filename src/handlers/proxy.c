@@ -358,6 +358,9 @@ proxy_note_failure(struct exchange *ex, struct proxy_state *st, enum reason reas
 		return;
 	}
 	upstream_failed(ex->engine, ex->snapshot, st->upstream, st->peer);
+	/* Of flows there may be any number: that it rests now was said. */
+	if (ex->client != NULL && ex->client->flow != NULL)
+		return;
 	log_line(LOG_WARN, "upstream " SLICE_FORMAT ", peer " SLICE_FORMAT ": %s",
 	    SLICE_ARG(st->upstream->name), SLICE_ARG(st->peer->text), reason_texts[reason].text);
 }

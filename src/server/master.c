@@ -391,7 +391,7 @@ spawn(struct master *m, struct slot *s)
 		put_off(m, s);
 		return;
 	}
-	s->shared->beat = s->shared->generation = s->shared->connections = 0;
+	s->shared->beat = s->shared->generation = s->shared->connections = s->shared->flows = 0;
 	process_block_signals(&before);
 	pid_t pid = fork();
 	if (pid == 0) {

@@ -331,10 +331,11 @@ class Proxy(Case):
     def test_refused(self):
         s = self.server(PROXY % "proxy app;", peer=self.closed())
         c = self.source(s)
-        for _ in range(5):
-            c.send(b"x")
-            self.assertTrue(c.is_silent(0.05))
-        self.assertIn("refused", s.said())
+        for _ in range(50):
+            with contextlib.suppress(ConnectionRefusedError):
+                c.send(b"x")
+        self.assertTrue(c.is_silent())
+        self.assertIn(s.said().count("refused"), (1, 2), "a line for many")
 
     def test_the_next_peer(self):
         for answers in ("", "answers=1"):
