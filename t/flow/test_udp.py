@@ -296,7 +296,7 @@ class Proxy(Case):
 
     def test_answers_end_a_flow(self):
         peer = self.backend()
-        s = self.server(PROXY % "proxy app answers=1;", peer=peer)
+        s = self.server(PROXY.replace("@peer@;", "@peer@; pool { idle 0; }") % "proxy app answers=1;", peer=peer)
         c = self.source(s)
         for i in range(20):
             self.assertEqual(c.ask(b"%d" % i), b"%d" % i)
@@ -312,6 +312,43 @@ class Proxy(Case):
         self.assertEqual({c.get(), c.get()}, {b"a", b"b"})
         flow.wait_for(lambda: not self.connected(peer))
         flow.wait_for(lambda: s.read("flows.log").count(b"\n") >= 21)
+
+    def test_a_socket_serves_the_next_flow(self):
+        """One after the other, and not for ever."""
+        peer = self.backend()
+        s = self.server(PROXY % "proxy app answers=1;", peer=peer)
+        for i in range(40):
+            with Source(("127.0.0.1", s.names["port"])) as c:
+                self.assertEqual(c.ask(b"%d" % i), b"%d" % i)
+        self.assertEqual([sum(n == k for n, _ in peer.got) for k in sorted(peer.sources.values())], [32, 8])
+        self.assertEqual(self.connected(peer), 1)
+
+    def test_a_socket_that_heard_more_than_was_asked(self):
+        peer = self.backend(lambda data, number: [data, b"more"])
+        s = self.server(PROXY % "proxy app answers=1;", peer=peer)
+        for i in range(10):
+            c = self.source(s)
+            self.assertEqual(c.ask(b"%d" % i), b"%d" % i)
+            self.assertTrue(c.is_silent(0.05))
+        self.assertEqual(len(peer.sources), 10, "none serves another")
+        flow.wait_for(lambda: not self.connected(peer))
+
+    def test_a_question_without_an_answer(self):
+        """What comes late comes to nobody else."""
+        peer = self.backend(lambda data, number: [] if data == b"slow" else [data])
+        s = self.server(PROXY % "timeout { idle 1s; } proxy app answers=1;", peer=peer)
+        slow = self.source(s)
+        slow.send(b"slow")
+        flow.wait_for(lambda: peer.got)
+        late = next(iter(peer.sources))
+        for i in range(5):
+            self.assertEqual(self.source(s).ask(b"%d" % i), b"%d" % i)
+        flow.wait_for(lambda: s.read("flows.log").count(b"\n") >= 6)
+        peer.socket.sendto(b"late", late)
+        c = self.source(s)
+        self.assertEqual(c.ask(b"x"), b"x")
+        self.assertTrue(c.is_silent(0.1) and slow.is_silent(0.1))
+        self.assertEqual(len(peer.sources), 2, "those that were answered share")
 
     def test_silence_ends_a_flow(self):
         peer = self.backend()
