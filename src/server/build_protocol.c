@@ -102,7 +102,9 @@ fingerprint(uint64_t so_far, const struct block *block)
 
 		for (size_t i = 0; i < ARRAY_COUNT(besides); i++)
 			counts &= !slice_is(s->values[0].raw, besides[i]);
-		for (size_t i = 0; counts && i < s->value_count; i++)
+		if (!counts)
+			continue;
+		for (size_t i = 0; i < s->value_count; i++)
 			so_far = add_slice(so_far, s->values[i].raw);
 		so_far = fingerprint_add(so_far, ";", 1);
 		if (s->block != NULL)

@@ -542,6 +542,25 @@ test_fingerprints(void **state)
 	    fingerprint_of("server { listen 80 proxy_protocol; protocol tcp; echo; }"));
 }
 
+#define LINES(rows, more) "protocol p { boundary \"\\n\"; max 1k; " rows " } server { listen 80; protocol p; " more " }"
+
+/* What a declaration says of bytes is how it is spoken; what it says of failures, and tries, is not. */
+static void
+test_fingerprints_of_declarations(void **state)
+{
+	uint64_t plain = fingerprint_of(LINES("", "echo;"));
+
+	assert_int_equal(plain, fingerprint_of(LINES("# the same\n", "drop;")));
+	assert_int_equal(plain, fingerprint_of(LINES("error \"x\"; example \"x\\n\"; idempotent;", "echo;")));
+	assert_int_not_equal(plain, fingerprint_of(LINES("strip cr;", "echo;")));
+	assert_int_not_equal(plain, fingerprint_of(LINES("answers in_order;", "echo;")));
+	assert_int_not_equal(plain, fingerprint_of(LINES("fields { a u8; }", "echo;")));
+	assert_int_not_equal(
+	    fingerprint_of(LINES("fields { a u8; }", "echo;")), fingerprint_of(LINES("fields { a u8; b u8; }", "echo;")));
+	assert_int_not_equal(plain, fingerprint_of("protocol p { boundary \"\\n\"; max 2k; } server { listen 80; protocol p; echo; }"));
+	assert_int_not_equal(fingerprint_of("server { listen 80; protocol text; echo; }"), fingerprint_of("server { listen 80; protocol frame; echo; }"));
+}
+
 /* Files by include, at any depth, in the order of their names. */
 static void
 test_files(void **state)
@@ -571,7 +590,8 @@ main(void)
 		cmocka_unit_test(test_errors), cmocka_unit_test(test_wrong), cmocka_unit_test(test_again),
 		cmocka_unit_test(test_listener_conflicts), cmocka_unit_test(test_addresses), cmocka_unit_test(test_hosts),
 		cmocka_unit_test(test_inheritance), cmocka_unit_test(test_map_chooses), cmocka_unit_test(test_pure),
-		cmocka_unit_test(test_fingerprints), cmocka_unit_test(test_files),
+		cmocka_unit_test(test_fingerprints),
+		cmocka_unit_test(test_fingerprints_of_declarations), cmocka_unit_test(test_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

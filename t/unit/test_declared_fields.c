@@ -236,6 +236,55 @@ sets_only_what_fits(void **state)
 	exchange_close(&c);
 }
 
+/* One of them holds, or one says nothing: always. */
+static void
+knows_what_may_be_asked_twice(void **state)
+{
+	const struct condition *when[2];
+
+	open_message(FORMAT_JSON, SLICE("{\"m\":\"get\"}"), "x when msg.m == get; y when msg.m == set;");
+	assert_null(protocol.codec.idempotent);
+	when[0] = condition_compile(&c.reading, &c.scope, c.block->first->next->when);
+	when[1] = condition_compile(&c.reading, &c.scope, c.block->first->when);
+	protocol.idempotent = when;
+	protocol.idempotent_count = 1;
+	declared_init(&protocol, "test");
+	assert_false(protocol.codec.idempotent(&protocol.codec, &c.ex));
+	protocol.idempotent_count = 2;
+	assert_true(protocol.codec.idempotent(&protocol.codec, &c.ex));
+	protocol.idempotent_count = 1;
+	when[0] = NULL;
+	assert_true(protocol.codec.idempotent(&protocol.codec, &c.ex));
+	exchange_close(&c);
+}
+
+/* In the words of the protocol, with what is known of the question; and nothing is changed by it. */
+static void
+has_words_for_failures(void **state)
+{
+	static const struct argument argument = { .name = "TEXT", .type = &type_text };
+	struct value v = { VALUE_STRING, SLICE("{\"c\":${code},\"r\":\"${reason}\",\"m\":\"${msg.m}\"}"), { 0 } };
+	struct text text = { .place = TEXT_JSON };
+	struct slice body;
+
+	open_message(FORMAT_JSON, SLICE("{\"m\":\"a\\\"b\"}"), "");
+	assert_null(protocol.codec.error);
+	c.scope.moment = MOMENT_ANSWER;
+	assert_true(type_text.read(&c.reading, &v, &argument, &text));
+	text.place = TEXT_JSON;
+	assert_true(type_text.compile(&c.reading, &c.scope, &argument, &text));
+	protocol.error = &text;
+	declared_init(&protocol, "test");
+	assert_true(protocol.codec.error(&protocol.codec, &c.ex, REASON_PEER_TIMEOUT, &body));
+	assert_true(slice_is(body, "{\"c\":504,\"r\":\"peer_timeout\",\"m\":\"a\\\"b\"}"));
+	assert_int_equal(c.ex.reason, REASON_NONE);
+	/* of what was malformed nothing is known */
+	c.ex.unit = NULL;
+	assert_true(protocol.codec.error(&protocol.codec, &c.ex, REASON_BAD_MESSAGE, &body));
+	assert_true(slice_is(body, "{\"c\":400,\"r\":\"bad_message\",\"m\":\"\"}"));
+	exchange_close(&c);
+}
+
 int
 main(void)
 {
@@ -248,6 +297,8 @@ main(void)
 		cmocka_unit_test(walks_once_and_goes_along),
 		cmocka_unit_test(walks_over_more_paths_than_fit_in_one),
 		cmocka_unit_test(sets_only_what_fits),
+		cmocka_unit_test(knows_what_may_be_asked_twice),
+		cmocka_unit_test(has_words_for_failures),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

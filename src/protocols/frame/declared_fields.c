@@ -270,7 +270,7 @@ prepare_bracket(struct reading *r, const struct scope *scope, struct field_ref *
 const struct field declared_fields[] = {
 	{ "msg.", FIELD_ANY, MOMENT_QUESTION, FIELD_FAMILY | FIELD_REPEATED, get_msg, prepare_dot,
 	    "What stands in the message: a declared field, what the format of the body offers, len or "
-	    "body." },
+	    "body. A body that is not of its format has no names, and a preface has nothing." },
 	{ "msg[", FIELD_ANY, MOMENT_QUESTION, FIELD_FAMILY | FIELD_REPEATED, get_msg,
 	    prepare_bracket, "The same by its place: msg[0]." },
 	{ "code", FIELD_NUMBER, MOMENT_ANSWER, 0, get_code, NULL,
