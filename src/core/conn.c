@@ -268,8 +268,12 @@ conn_close(struct conn *c)
 	c->wire_ops->close(&c->wire);
 	deadline_remove(&e->loop, &c->deadline);
 	upstream_forget(c);
-	if (c->protocol != NULL && c->protocol->codec != NULL)
+	if (c->protocol != NULL && c->protocol->codec != NULL) {
 		lane_closed(c);
+		if (unlikely(c->outlived != NULL))
+			snapshot_release(e, c->outlived);
+		c->outlived = NULL;
+	}
 	conn_drop_output(c);
 	conn_drop_input(c);
 	free(c->stall);

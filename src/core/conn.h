@@ -140,7 +140,12 @@ struct conn {
 	size_t backlog_n;
 
 	struct conn *all_next, **all_back;
-	struct conn *pool_next, **pool_back;    /* idle peer connections */
+	union {
+		struct conn *pool_next;         /* idle peer connections */
+		/* of a lane: whose protocol it still speaks, where no other has it; held; or NULL */
+		struct snapshot *outlived;
+	};
+	struct conn **pool_back;
 	struct peer_run *peer;                  /* peer: where it came from */
 	/* where it was accepted; made when asked for (conn_local) */
 	struct addr *local;

@@ -387,6 +387,8 @@ engine_adopt(struct engine *e, struct snapshot *s)
 		b->fingerprint = s->listeners[i].fingerprint;
 	}
 	e->snapshot = s;
+	if (old != NULL)
+		lane_adopt(e, old, s);
 	shortage_adopt(e);
 	if (old != NULL)
 		snapshot_release(e, old);

@@ -79,6 +79,12 @@ bool lane_waits(const struct conn *c);
 /* Bytes that its exchanges hold. */
 size_t lane_weight(const struct conn *c);
 
+/*
+ * At a swap, while `old` is still held: connections go on in the same protocol of `s`. Where it has none
+ * they speak the old one to their end, which comes when what is under way is answered.
+ */
+void lane_adopt(struct engine *e, struct snapshot *old, struct snapshot *s);
+
 /* ------------------------------------------------------------------ for exchange.c */
 
 /* The exchange ended: off its client's list; answers that waited for its place follow. */
@@ -93,6 +99,9 @@ MUST_USE bool lane_translate(
 MUST_USE bool lane_write(struct exchange *ex, struct draft *d, struct slice *wire);
 
 /* ------------------------------------------------------------------ for proxy */
+
+/* A connection was opened for an exchange that may be older than a swap. */
+void lane_outlive(struct conn *peer, const struct exchange *ex);
 
 /*
  * A connection to that peer for the exchange (ex->peer): its own, a shared one, or a new one that is not
@@ -126,7 +135,8 @@ void lane_peer_opened(struct conn *peer);
 void lane_peer_late(struct conn *peer, enum reason reason);
 void lane_peer_broken(struct conn *peer, enum reason reason);
 void lane_peer_closed(struct conn *peer);
-void lane_peer_drain(struct conn *peer);
+/* Nothing more is asked on it. */
+void lane_peer_retire(struct conn *peer);
 /* Its client is gone: the client's own connections close. */
 void lane_close_own(struct lane *l);
 /* More of a body that becomes one message; false: there is too much (`max`), or no memory. */

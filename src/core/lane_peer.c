@@ -279,11 +279,14 @@ lane_peer_closed(struct conn *c)
 }
 
 void
-lane_peer_drain(struct conn *c)
+lane_peer_retire(struct conn *c)
 {
 	struct asked *a = asked_of(c);
 
-	if (a != NULL && a->first == NULL && a->owner == NULL)
+	if (a == NULL)
+		return;
+	a->leaving |= a->owner == NULL;
+	if (a->first == NULL && a->owner == NULL)
 		let_go(a);
 }
 
@@ -338,6 +341,7 @@ open_one(struct exchange *ex, const struct protocol_ops *protocol, const struct 
 	struct asked *a = memory_zalloc(sizeof(*a));
 	struct lane *l = conn_state(c);
 
+	lane_outlive(c, ex);
 	a->conn = c;
 	a->end = &a->first;
 	a->next = a->oldest = 1;

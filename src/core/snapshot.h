@@ -43,6 +43,9 @@ struct snapshot {
 	int64_t connections_max;        /* per worker */
 	uint64_t memory_max;            /* bytes, per worker; 0: no budget */
 
+	/* all that were declared or loaded, and builtin ones: what outlives a swap finds its own again */
+	const struct protocol_ops **protocols;
+	size_t protocol_count;
 	struct listener *listeners;
 	size_t listener_count;
 	struct server *servers;

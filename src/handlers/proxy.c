@@ -322,6 +322,8 @@ proxy_connect(struct exchange *ex, struct proxy_state *st)
 	struct conn *p = conn_open_peer(
 	    ex->engine, &st->peer->addr, protocol, ex, u->connect_timeout, builder_slice(&b));
 
+	if (p != NULL)
+		lane_outlive(p, ex);
 	/* One that says who its client is serves no other: it is not pooled. */
 	if (p != NULL && u->proxy_line == PROXY_LINE_OFF)
 		p->peer = ex->snapshot->upstream_runs[u->index].peers[st->peer->index];

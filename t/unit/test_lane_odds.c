@@ -554,6 +554,87 @@ test_too_much(void **state)
 	END_ALL(c);
 }
 
+/* ------------------------------------------------------------------ reload */
+
+static void
+reload(const char *protocols, const char *upstream, const char *servers)
+{
+	struct arena a;
+
+	arena_init(&a, NULL, 0);
+	road.snapshot = road_build(&road, configuration(&a, protocols, upstream, servers));
+	engine_adopt(&road.engine, road.snapshot);
+	arena_reset(&a);
+	road_turn(&road);
+}
+
+/* Connections of before go on under the new configuration, which speaks as the old one did. */
+static void
+test_reload(void **state)
+{
+	static const char *const servers = "server s { listen 127.0.0.1:9; protocol line; proxy one; }\n"
+	    "server o { listen 127.0.0.1:10; protocol own; "
+	    "route when msg[0] == pin { proxy unix:@/other per connection; } route { proxy one; } }";
+
+	open_with(LINE OWN, "pool { connections 1; }", servers);
+
+	struct end c = client(1), o = client(2), t = client(2);
+
+	road_say(&road, &c, "a\n");
+
+	struct end p = accepted(back);
+
+	road_say(&road, &o, "oa\n");
+
+	struct end q = accepted(back);
+
+	road_say(&road, &t, "pin\n");
+
+	struct end r = accepted(other);
+
+	road_say(&road, &q, "OA\n");
+	road_say(&road, &o, "ha");
+	reload(LINE OWN, "pool { connections 1; }", servers);
+	road_say(&road, &p, "A\n");
+	end_expect(&c, "A\n");
+	reload(LINE OWN, "pool { connections 1; }", servers);
+	road_say(&road, &c, "b\n");
+	end_expect(&p, "a\nb\n");
+	road_say(&road, &p, "B\n");
+	end_expect(&c, "B\n");
+	road_say(&road, &o, "lf\n");
+	end_expect(&q, "oa\nhalf\n");
+	road_say(&road, &q, "HALF\n");
+	end_expect(&o, "OA\nHALF\n");
+	road_say(&road, &r, "R");
+	end_expect(&t, "R");
+	END_ALL(c, o, t, p, q, r);
+}
+
+/* One that is spoken no more ends when what was asked in it is answered. */
+static void
+test_reload_other(void **state)
+{
+	open_with(LINE, "pool { connections 1; }", "server s { listen 127.0.0.1:9; protocol line; proxy one; }");
+
+	struct end c = road_client(&road), d = road_client(&road);
+
+	road_say(&road, &c, "a\n");
+	road_say(&road, &d, "b\n");
+
+	struct end p = accepted(back);
+
+	road_say(&road, &p, "A\n");
+	reload(SAY, "", "server s { listen 127.0.0.1:9; protocol say; drop; }");
+	end_expect(&c, "A\n");
+	assert_true(c.ended);
+	reload(SAY, "", "server s { listen 127.0.0.1:9; protocol say; drop; }");
+	road_say(&road, &p, "B\n");
+	end_expect(&d, "B\n");
+	assert_true(d.ended);
+	END_ALL(c, d, p);
+}
+
 #define TEST(test) cmocka_unit_test_teardown(test, close_it)
 
 /* The name of one runs it alone. */
@@ -579,6 +660,8 @@ main(int argc, char **argv)
 		TEST(test_congested_over_http),
 		TEST(test_kept_goes_out),
 		TEST(test_too_much),
+		TEST(test_reload),
+		TEST(test_reload_other),
 	};
 
 	if (argc > 1)
