@@ -29,7 +29,8 @@ codec_check(const struct codec *k, const char *protocol, const struct draft *d, 
 static void
 slice_move(struct slice *s, struct slice from, const char *to)
 {
-	if (s->at >= from.at && s->at <= from.at + from.n)
+	/* What begins where `from` ends is another's, unless it is empty. */
+	if (s->at >= from.at && s->at + s->n <= from.at + from.n)
 		s->at = to + (s->at - from.at);
 }
 

@@ -114,6 +114,20 @@ test_cut(void **state)
 	open_with(LINE, "", "protocol line; drop;");
 }
 
+/* What is decoded may lie right behind what was read, and is not moved with it. */
+static void
+test_moved(void **state)
+{
+	char read[] = "wireinner", to[] = "wire";
+	struct unit u = { .wire = { read, 4 }, .inner = { read + 4, 5 } }, v = { .wire = { read, 4 }, .inner = { read + 1, 3 } };
+
+	unit_move(&u, u.wire, to);
+	assert_ptr_equal(u.wire.at, to);
+	assert_ptr_equal(u.inner.at, read + 4);
+	unit_move(&v, v.wire, to);
+	assert_ptr_equal(v.inner.at, to + 1);
+}
+
 /* ------------------------------------------------------------------ turns */
 
 static size_t
@@ -717,6 +731,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_order),
 		TEST(test_cut),
+		cmocka_unit_test(test_moved),
 		TEST(test_turns),
 		TEST(test_shared),
 		TEST(test_gone),
