@@ -151,13 +151,12 @@ class Shared(flow.Case):
     def client(self, s, number):
         with s.client() as c:
             for i in range(1, self.CALLS + 1):
-                began = time.monotonic()
                 c.send(call(i, "get", number, i) + (call("s%d" % i, "get", number, -i) if i % 3 == 0 else b""))
                 want = {i: [number, i], **({"s%d" % i: [number, -i]} if i % 3 == 0 else {})}
                 while want:
                     got = json.loads(c.until(b"\n"))
                     self.assertEqual(got["result"], want.pop(got["id"]))
-                self.waits.append(time.monotonic() - began)
+                self.answered.append((number, i))
 
     def test_all_begin_with_one(self):
         peer = self.peer(self.backend)
@@ -166,7 +165,7 @@ class Shared(flow.Case):
             upstream rpc { server @peer@; retry 0; pool { connections 1; } timeout { header 1s; } }
             server { listen 127.0.0.1:@port@; protocol jsonrpc; proxy rpc; }
         """, peer=peer)
-        self.waits, failures = [], []
+        self.answered, failures = [], []
         deaf = s.client(receive_buffer=4096)
         self.addCleanup(deaf.close)
         asked = b"".join(call(i, "big", i) for i in range(1, 2001))
@@ -188,10 +187,9 @@ class Shared(flow.Case):
         for t in threads:
             t.join()
         self.assertEqual(failures, [])
-        self.assertEqual(len(self.waits), self.CLIENTS * self.CALLS)
+        self.assertEqual(len(self.answered), self.CLIENTS * self.CALLS)
         # nobody waited for the one that is late, or for the one that does not read: they still do not have theirs
         self.assertFalse(peer.notes["go"].is_set())
-        self.assertLess(max(self.waits), flow.TIME / 2 * flow.SLOW)
 
         # the answer that comes too late is nobody's, not that of the next call with the same id
         got = json.loads(late.until(b"\n"))
