@@ -411,7 +411,8 @@ reach_own(struct exchange *ex, const struct protocol_ops *protocol, const struct
 	for (struct asked *a = l->asked; a != NULL; a = a->list_next) {
 		if (a->run != run || a->leaving || a->conn->protocol != protocol)
 			continue;
-		if (may_be_asked(a, protocol))
+		/* However much waits there: the client is held, and what it said is in order. */
+		if (lives(a, protocol) && a->open < most_open(a->conn))
 			return a;
 		errno = EBUSY;          /* what it knows of its client another would not */
 		return NULL;
