@@ -147,6 +147,11 @@ struct codec {
 	bool (*idempotent)(const struct codec *k, struct exchange *ex);
 	/* What a heartbeat sends where the configuration says nothing; NULL: nothing is known. */
 	struct slice (*ping)(const struct codec *k);
+	/*
+	 * Whether a heartbeat may come among the questions of a client whose `state` this is, on a
+	 * connection of its own. NULL: always.
+	 */
+	bool (*may_beat)(const struct codec *k, const void *state);
 };
 
 static inline struct slice

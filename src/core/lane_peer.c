@@ -709,6 +709,17 @@ fail_late(struct asked *a)
 	expect_first(a);
 }
 
+static bool
+may_beat(const struct asked *a, const struct codec *k)
+{
+	if (k->may_beat == NULL || a->owner == NULL || codec_of(a->owner) != k)
+		return true;
+
+	const struct lane *l = (const void *)a->owner->state_of_protocol;
+
+	return k->may_beat(k, l->codec);
+}
+
 /* A question of nobody: its answer is swallowed, and says that the peer is there. */
 static void
 beat(struct asked *a)
@@ -732,6 +743,8 @@ beat(struct asked *a)
 		return;
 	}
 	conn_expect(c, a->beat.interval, REASON_PEER_HEARTBEAT);
+	if (!may_beat(a, k))
+		return;
 
 	uint64_t place = k->pairing != CODEC_NONE ? take_place(a, NULL) : 0;
 

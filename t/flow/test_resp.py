@@ -196,6 +196,33 @@ class Connections(Resp):
                     c.send(command("PING"))
                     self.assertEqual(c.until(b"\r\n"), b"+PONG\r\n")
 
+    def test_heartbeats(self):
+        """None within a transaction, nor where its answer would be taken for a message."""
+        s = self.start(steps="route { proxy primary; }", more="heartbeat { interval 50ms; }")
+
+        def beats():
+            return self.direct(self.primary, "INFO", "commandstats").split(b"cmdstat_ping:calls=")[1:]
+
+        with s.client() as a, s.client() as b, s.client() as c:
+            a.send(command("MULTI"))
+            self.assertEqual(a.until(b"\r\n"), b"+OK\r\n")
+            b.send(command("SUBSCRIBE", "b"))
+            b.until(b":1\r\n")
+            time.sleep(0.5)
+            self.assertEqual(beats(), [])
+            a.send(command("EXEC"))
+            self.assertEqual(a.until(b"\r\n"), b"*0\r\n")
+            self.direct(self.primary, "PUBLISH", "b", "hi")
+            self.assertEqual(b.until(b"hi\r\n"), b"*3\r\n$7\r\nmessage\r\n$1\r\nb\r\n$2\r\nhi\r\n")
+            c.send(command("HELLO", "3"))
+            c.until(b"modules\r\n*0\r\n")
+            flow.wait_for(beats)
+            c.send(command("SUBSCRIBE", "b"))
+            c.until(b":1\r\n")
+            time.sleep(0.2)
+            self.direct(self.primary, "PUBLISH", "b", "hi")
+            self.assertEqual(c.until(b"hi\r\n"), b">3\r\n$7\r\nmessage\r\n$1\r\nb\r\n$2\r\nhi\r\n")
+
     def test_questions_without_answers(self):
         s = self.start()
         self.assertEqual(self.talk(s, command("CLIENT", "REPLY", "SKIP") + command("SET", "k", "1") + command("STRLEN", "k")), b":1\r\n")

@@ -94,6 +94,19 @@ codec_ping(const struct codec *k)
 	return SLICE("*1\r\n$4\r\nPING\r\n");
 }
 
+/*
+ * Not where a PING would be a command of a transaction, or gets no answer, or one that cannot be told
+ * from the messages of a channel.
+ */
+static bool
+codec_may_beat(const struct codec *k, const void *state)
+{
+	unsigned session = ((const struct resp_state *)state)->session;
+
+	return (session & (RESP_MULTI | RESP_SILENT | RESP_SKIP)) == 0 &&
+	       (session & (RESP_LISTENS | RESP_THREE)) != RESP_LISTENS;
+}
+
 const struct codec resp_codec = {
 	.pairing = CODEC_IN_ORDER,
 	.max = RESP_MAX,
@@ -105,6 +118,7 @@ const struct codec resp_codec = {
 	.error = codec_error,
 	.idempotent = codec_idempotent,
 	.ping = codec_ping,
+	.may_beat = codec_may_beat,
 };
 
 /* ------------------------------------------------------------------ fields */

@@ -31,6 +31,7 @@ enum resp_session {
 	RESP_THREE = 16,                /* HELLO 3 */
 	RESP_SILENT = 32,               /* CLIENT REPLY OFF */
 	RESP_SKIP = 64,                 /* CLIENT REPLY SKIP: the next one gets no answer */
+	RESP_LISTENS = 128,             /* SUBSCRIBE, MONITOR: what comes answers no question */
 };
 
 /* What a direction keeps between reads. */
@@ -84,7 +85,7 @@ size_t resp_word_count(struct slice wire);
 enum resp_command_flags {
 	RESP_READS = 1,                 /* it changes nothing: asking twice does no harm */
 	RESP_BINDS = 2,                 /* RESP_BOUND */
-	RESP_SUBSCRIBES = 4,            /* in RESP3 it has no answer but pushes */
+	RESP_SUBSCRIBES = 4,            /* RESP_LISTENS; in RESP3 it has no answer but pushes */
 	RESP_FOLLOWED = 8,              /* its name or its arguments say what it does */
 };
 

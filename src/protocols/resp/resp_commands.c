@@ -81,7 +81,7 @@ static const struct resp_command commands[] = {
 	{ "MGET", RESP_READS, RESP_KEY_1 },
 	{ "MIGRATE", 0, RESP_KEY_3 },
 	{ "MODULE", 0, RESP_KEY_NONE },
-	{ "MONITOR", RESP_BINDS, RESP_KEY_NONE },
+	{ "MONITOR", RESP_FOLLOWED, RESP_KEY_NONE },
 	{ "MULTI", RESP_FOLLOWED, RESP_KEY_NONE },
 	{ "OBJECT", RESP_READS, RESP_KEY_2 },
 	{ "PEXPIRETIME", RESP_READS, RESP_KEY_1 },
@@ -271,7 +271,7 @@ follow(struct step *to, const char *name, struct slice first, struct slice secon
 	switch (name[0]) {
 	case 'C': follow_client(to, first, second); break;
 	case 'H': follow_hello(to, first); break;
-	case 'M': to->session |= RESP_MULTI; break;
+	case 'M': to->session |= name[1] == 'U' ? RESP_MULTI : RESP_BOUND | RESP_LISTENS; break;
 	case 'W': to->session |= RESP_WATCH; break;
 	case 'U': to->session &= ~(unsigned)RESP_WATCH; break;
 	/* EXEC, DISCARD */
@@ -298,6 +298,8 @@ resp_follow(struct resp_state *s, struct scratch *scratch, struct unit *u)
 
 	if (command->flags & RESP_BINDS)
 		to.session |= RESP_BOUND;
+	if (command->flags & RESP_SUBSCRIBES)
+		to.session |= RESP_LISTENS;
 	if (command->flags & RESP_FOLLOWED) {
 		if (resp_words_next(&w, scratch, &words[1]))
 			(void)!resp_words_next(&w, scratch, &words[2]);
