@@ -493,7 +493,7 @@ static void
 conn_feed(struct conn *c, struct slice in)
 {
 	size_t taken = 0, n;
-	int pieces = 0;
+	int pieces = 0, most = c->protocol->codec != NULL ? CONN_MESSAGES_READ : CONN_PIECES_READ;
 
 	c->in_read = true;
 	do {
@@ -504,7 +504,7 @@ conn_feed(struct conn *c, struct slice in)
 		if (c->protocol != protocol && c->state == CONN_OPEN)
 			n = 1;          /* switched: the next one has not looked yet */
 	} while (n != 0 && taken < in.n && c->hold == 0 && c->state == CONN_OPEN &&
-	    c->tunnel == NULL && ++pieces < CONN_PIECES_READ);
+	    c->tunnel == NULL && ++pieces < most);
 	c->in_read = false;
 	if (c->state == CONN_CLOSED)
 		return;
@@ -512,7 +512,7 @@ conn_feed(struct conn *c, struct slice in)
 		taken = in.n;
 	conn_keep(c, slice_after(in, taken));
 	/* Others have their turn before all that one has sent at once is answered. */
-	c->paused = pieces == CONN_PIECES_READ;
+	c->paused = pieces == most;
 	if (c->paused)
 		loop_queue(&c->engine->loop, LOOP_READY, &c->ready);
 	if (c->tunnel != NULL)

@@ -29,6 +29,7 @@ enum {
 	CONN_STATE = 104,               /* bytes that a protocol may keep */
 	CONN_BUDGET = 256 * 1024,       /* bytes read in one turn */
 	CONN_PIECES_READ = 32,          /* messages, or pieces of one, taken in one turn */
+	CONN_MESSAGES_READ = 64,        /* of a protocol of messages, where one costs a third */
 	CONN_SMALL = 4096,
 	CONN_WINDOW = 24 * 1024,        /* bytes of a read, until one was full */
 	CONN_WINDOW_LEAST = 256,
