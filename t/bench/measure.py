@@ -39,10 +39,18 @@ class Datagrams(int):
     """A port of UDP."""
 
 
+given_ports = set()
+
+
 def free_port(kind=int):
-    with socket.socket(type=socket.SOCK_DGRAM if kind is Datagrams else socket.SOCK_STREAM) as s:
-        s.bind(("127.0.0.1", 0))
-        return kind(s.getsockname()[1])
+    """One that was not given before: the kernel forgets what nobody holds."""
+    while True:
+        with socket.socket(type=socket.SOCK_DGRAM if kind is Datagrams else socket.SOCK_STREAM) as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port not in given_ports:
+            given_ports.add(port)
+            return kind(port)
 
 
 def connect(address, seconds=60):

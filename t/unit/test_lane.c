@@ -145,7 +145,7 @@ count_lines(const struct end *e)
 static void
 test_turns(void **state)
 {
-	enum { MANY = 1000, TURN = 32 };
+	enum { MANY = 1000, TURN = CONN_MESSAGES_READ };
 	open_with(LINE, "", "protocol line; max { messages 2000; } echo;");
 
 	struct end a = road_client(&road), b = road_client(&road);
