@@ -263,6 +263,24 @@ class Programs(Resp):
         self.assertEqual(self.ask(s, "-x", "SET", "big", stdin=b"v" * 2000000), b"OK\n")
         self.assertEqual(self.ask(s, "GETRANGE", "big", "0", "-1"), b"v" * 2000000 + b"\n")
 
+    def test_http_before_redis(self):
+        """A body is a line as redis-cli takes it, or a whole command; the answer is as redis writes it."""
+        s = self.server("""
+            upstream r { server unix:@r@; protocol resp; }
+            server { listen 127.0.0.1:@port@; server_name localhost; proxy r; }""", r=self.redis())
+
+        def post(body):
+            a = s.get("/", method="POST", body=body)
+            return a.status, a.text
+
+        self.assertEqual(post(b"SET k 'a b'"), (200, "+OK\r\n"))
+        self.assertEqual(post(b"get k\n"), (200, "$3\r\na b\r\n"))
+        self.assertEqual(post(command("APPEND", "k", "\r\n")), (200, ":5\r\n"))
+        self.assertEqual(post(b"LRANGE k 0 1")[1][:10], "-WRONGTYPE")
+        # one body is one command
+        self.assertEqual(post(b"GET k\r\nFLUSHALL")[0], 500)
+        self.assertEqual(post(b"STRLEN k"), (200, ":5\r\n"))
+
     def test_a_replica(self):
         """A real one: what is written comes back from it."""
         self.need("redis-server", "redis-cli")
