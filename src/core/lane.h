@@ -109,6 +109,12 @@ void lane_outlive(struct conn *peer, const struct exchange *ex);
  */
 MUST_USE bool lane_reach(struct exchange *ex, const struct protocol_ops *protocol,
     const struct upstream *u, const struct peer *p);
+/*
+ * The peer of that upstream that knows the client already, by a connection of its own; NULL: any may be
+ * asked, or the one that knows it was tried.
+ */
+const struct peer *lane_known_peer(
+    const struct exchange *ex, const struct upstream *u, const struct peer_set *tried);
 /* exchange_peer_failed(ex, REASON_PEER_TIMEOUT) in `ms`, unless it is answered. */
 void lane_expect(struct exchange *ex, uint64_t ms);
 /* No answer will come: the question is one-way for its client, or for the peer. */

@@ -427,6 +427,23 @@ reach_own(struct exchange *ex, const struct protocol_ops *protocol, const struct
 	return a;
 }
 
+const struct peer *
+lane_known_peer(
+    const struct exchange *ex, const struct upstream *u, const struct peer_set *tried)
+{
+	if (u->peer_count == 1 || ex->client == NULL || !lane_is(ex->client))
+		return NULL;
+
+	const struct lane *l = conn_state(ex->client);
+	struct peer_run *const *runs = ex->snapshot->upstream_runs[u->index].peers;
+
+	for (const struct asked *a = l->asked; a != NULL; a = a->list_next)
+		for (const struct peer *p = u->peers; !a->leaving && p < u->peers + u->peer_count; p++)
+			if (runs[p->index] == a->run && !peer_set_has(tried, p))
+				return p;
+	return NULL;
+}
+
 /* A client without a lane of its own (HTTP) has a connection for each of its questions. */
 static struct asked *
 reach_once(struct exchange *ex, const struct protocol_ops *protocol, const struct upstream *u,

@@ -136,12 +136,6 @@ states_of(const struct snapshot *s, const struct upstream *u)
 /* ------------------------------------------------------------------ whose turn it is */
 
 static bool
-peer_set_has(const struct peer_set *set, const struct peer *p)
-{
-	return (set->bits[p->index / 64] >> (p->index % 64) & 1) != 0;
-}
-
-static bool
 peer_set_is_empty(const struct peer_set *set)
 {
 	uint64_t any = 0;

@@ -93,6 +93,12 @@ struct peer_set {
 	uint64_t bits[UPSTREAM_PEERS_MAX / 64];
 };
 
+static inline bool
+peer_set_has(const struct peer_set *set, const struct peer *p)
+{
+	return (set->bits[p->index / 64] >> (p->index % 64) & 1) != 0;
+}
+
 /*
  * Whose turn it is among those up and not tried (backups when no other is left); NULL: none. A peer
  * whose rest is over gets one trial. When all rest and none was tried, the one that rests longest.

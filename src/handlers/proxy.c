@@ -425,7 +425,9 @@ proxy_try(struct exchange *ex, const struct step *step)
 	struct proxy_state *st = exchange_state(ex, step);
 
 	for (;;) {
-		st->peer = upstream_choose(ex->engine, ex->snapshot, st->upstream, &st->tried);
+		st->peer = ex->unit != NULL ? lane_known_peer(ex, st->upstream, &st->tried) : NULL;
+		if (st->peer == NULL)
+			st->peer = upstream_choose(ex->engine, ex->snapshot, st->upstream, &st->tried);
 		if (st->peer == NULL) {
 			exchange_abort(ex,
 			    st->reason != REASON_NONE ? (enum reason)st->reason : REASON_NO_PEER);

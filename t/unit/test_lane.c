@@ -407,6 +407,32 @@ test_ends(void **state)
 	open_with(LINE, "", "protocol line; drop;");
 }
 
+/* What one peer was told another does not know: a client stays with the one it has. */
+static void
+test_own_stays(void **state)
+{
+	open_with(OWN, "", "protocol own; proxy two;");
+
+	struct end a = road_client(&road), b = road_client(&road);
+
+	road_say(&road, &a, "a 1\na 2\na 3\n");
+	road_say(&road, &b, "b 1\nb 2\n");
+
+	struct end pa = accepted(back), pb = accepted(other);
+
+	end_expect(&pa, "a 1\na 2\na 3\n");
+	end_expect(&pb, "b 1\nb 2\n");
+	answer(&pa, "1\n2\n3\n");
+	road_say(&road, &a, "a 4\n");
+	end_expect(&pa, "a 4\n");
+	end_expect(&a, "1\n2\n3\n");
+	end_close(&a);
+	end_close(&b);
+	end_close(&pa);
+	end_close(&pb);
+	road_turn(&road);
+}
+
 static void
 test_pinned(void **state)
 {
@@ -740,6 +766,7 @@ main(void)
 		TEST(test_again),
 		TEST(test_refused),
 		TEST(test_own),
+		TEST(test_own_stays),
 		TEST(test_ends),
 		TEST(test_pinned),
 		TEST(test_malformed),
