@@ -508,6 +508,43 @@ class Rules(flow.Case):
         flow.wait_for(lambda: b'malformed answer of errors, too_long: "xxx' in s.read("error.log"))
         self.assertIn(b"malformed answer of errors, truncated: \"x\"", s.read("error.log"))
 
+    def test_r14_ids_in_every_form(self):
+        """Clients with the same ids on one connection: ours stands in their place, however that changes the message."""
+        def lsp(body):
+            return b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+        def hdlc(body):
+            body += struct.pack(">I", zlib.crc32(body))
+            return b"\x7e" + body.replace(b"\x7d", b"\x7d\x5d").replace(b"\x7e", b"\x7d\x5e") + b"\x7e"
+
+        forms = {
+            "lines": (r'boundary "\n"; format json; answers by id;', lambda b: b + b"\n"),
+            "values": ("boundary json_value; format json; answers by id;", lambda b: b + b"\n"),
+            "lsp": (r'headers until "\r\n\r\n" length Content-Length; format json; answers by id;', lsp),
+            "hdlc": ("start 0x7e; end 0x7e; escape 0x7d flip 0x20; check crc32; format json; answers by id;", hdlc),
+            "netstring": (r'length dec until ":"; trailer ","; format json; answers by id;', lambda b: b"%d:%s," % (len(b), b)),
+            "counted": ("length u16le counts whole; format json; answers by id;", lambda b: struct.pack("<H", len(b) + 2) + b),
+            "varint": ("length varint; format json; answers by id;", lambda b: varint(len(b)) + b),
+            "deep": (r'boundary "\n"; format json; answers by head.list[0].id;', lambda b: b'{"head":{"list":[%s]}}\n' % b),
+        }
+        ids = [b"1", b'"1"', b'"a long one, with \\"quotes\\" \\u00e4~}"', b"-1", b"18446744073709551616", b"1.5e300", b"null", b"2"]
+        text = ""
+        for i, (name, (declared, _)) in enumerate(forms.items()):
+            text += ("protocol %s { %s max 4k; messages independent; }\n"
+                     "upstream %s { server 127.0.0.1:@port%d@; pool { connections 1; } }\n"
+                     "server { listen 127.0.0.1:@port%d@; protocol %s; echo; }\n"
+                     "server { listen 127.0.0.1:@port%d@; protocol %s; proxy %s; }\n" % (name, declared, name, 2 * i, 2 * i, name, 2 * i + 1, name, name))
+        s = self.server(text)
+        for i, (name, (_, wire)) in enumerate(forms.items()):
+            with self.subTest(name):
+                clients = [s.client("port%d" % (2 * i + 1)) for _ in range(20)]
+                sent = [b"".join(wire(b'{"n":%d,"id":%s,"t":"~}"}' % (n, one)) for one in ids) for n in range(len(clients))]
+                for c, data in zip(clients, sent):
+                    self.addCleanup(c.close)
+                    c.send(data)
+                for c, data in zip(clients, sent):
+                    self.assertEqual(c.exactly(len(data)), data)
+
 
 if __name__ == "__main__":
     flow.main()

@@ -340,7 +340,7 @@ struct slice frame_id_make(const struct frame *f, uint64_t number, char room[FRA
 MUST_USE bool frame_id_number(const struct frame *f, struct slice id, uint64_t *number);
 /*
  * The message with another id, `was` being frame_id_get's. In place, when it is as long and the
- * message is not escaped: true.
+ * message is neither escaped nor a bare value of JSON: true.
  */
 MUST_USE bool frame_id_replace(
     const struct frame_view *view, struct slice was, struct slice id, char *wire);

@@ -91,7 +91,8 @@ frame_id_replace(const struct frame_view *view, struct slice was, struct slice i
 	const struct frame *f = view->by;
 	size_t at = (size_t)(was.at - view->wire.at);
 
-	if (was.n != id.n || f->kind == FRAME_ESCAPED || !keeps_boundary(f, id))
+	/* what ends those of JSON is not in the wire */
+	if (was.n != id.n || f->kind == FRAME_ESCAPED || f->kind == FRAME_JSON || !keeps_boundary(f, id))
 		return false;
 	memcpy(wire + at, id.at, id.n);
 	if (f->check.kind != CHECKSUM_NONE)
