@@ -141,7 +141,7 @@ count_lines(const struct end *e)
 	return n;
 }
 
-/* Who says much at once has one turn a pass, as everybody has: 32 messages. */
+/* Who says much at once has one turn a pass, as everybody has: 64 messages. */
 static void
 test_turns(void **state)
 {
