@@ -514,6 +514,9 @@ make_question(struct exchange *ex, const struct codec *k, struct slice id, struc
 
 	if (u != NULL && ex->client != NULL && codec_of(ex->client) == k) {
 		*wire = codec_alone(k, u, scratch);
+		/* Asked anew: the exchange may end before the pass does. */
+		if (unlikely(ex->settled))
+			*wire = scratch_slice(scratch, *wire);
 		return id.n != 0 ? k->id_set(k, u, id, scratch, wire) : NULL;
 	}
 	d.body = u != NULL ? unit_body(u) : slice_make(ex->gathered.at, ex->gathered.n);

@@ -554,6 +554,31 @@ test_too_much(void **state)
 	END_ALL(c);
 }
 
+/* What is asked anew is written when the pass ends, and who asked may be gone by then. */
+static void
+test_asked_anew_and_gone(void **state)
+{
+	open_with(LINE, "pool { connections 1; }", "server s { listen 127.0.0.1:9; protocol line; proxy two; }");
+
+	struct end c = road_client(&road), d = road_client(&road);
+
+	road_say(&road, &c, "get 1\n");
+	road_say(&road, &d, "get 2\n");
+
+	struct end p = accepted(back), q = accepted(other);
+
+	end_expect(&p, "get 1\n");
+	end_expect(&q, "get 2\n");
+	end_close(&q);
+	conn_break(d.conn, ECONNRESET);
+	road_turn(&road);
+	end_read(&p);
+	assert_true(p.n == 0 || end_has(&p, "get 2\n"));
+	road_say(&road, &p, p.n == 0 ? "A\n" : "A\nB\n");
+	end_expect(&c, "A\n");
+	END_ALL(c, d, p);
+}
+
 /* ------------------------------------------------------------------ reload */
 
 static void
@@ -660,6 +685,7 @@ main(int argc, char **argv)
 		TEST(test_congested_over_http),
 		TEST(test_kept_goes_out),
 		TEST(test_too_much),
+		TEST(test_asked_anew_and_gone),
 		TEST(test_reload),
 		TEST(test_reload_other),
 	};
