@@ -15,6 +15,7 @@ enum {
 	BLOCK_NEXT = 1008,               /* behind a first one that was given; malloc keeps such at hand */
 	BLOCK_MOST = 256 * 1024,
 	ALONE = 8 * 1024,                /* from this size on a block of its own */
+	BLOCK_COST = 32,                 /* cleanups */
 	ARRAY_START = 8,                 /* elements */
 };
 
@@ -69,19 +70,31 @@ arena_init(struct arena *a, void *first, size_t first_size)
 	use_first(a);
 }
 
-void
-arena_reset(struct arena *a)
+bool
+arena_reset_some(struct arena *a, size_t pieces)
 {
-	for (struct arena_cleanup *c; (c = a->cleanups) != NULL;) {
+	for (struct arena_cleanup *c; pieces > 0 && (c = a->cleanups) != NULL; pieces--) {
 		a->cleanups = c->next;
 		c->run(c->what);
 	}
-	for (struct arena_block *b; (b = a->blocks) != NULL;) {
+	/* One is as much as many cleanups are: its pages go back to the kernel. */
+	for (struct arena_block *b; pieces > 0 && (b = a->blocks) != NULL;
+	    pieces -= MIN_OF(pieces, (size_t)BLOCK_COST)) {
 		a->blocks = b->next;
 		free(b);
 	}
+	if (a->cleanups != NULL || a->blocks != NULL)
+		return false;
 	a->total = 0;
 	use_first(a);
+	return true;
+}
+
+void
+arena_reset(struct arena *a)
+{
+	while (!arena_reset_some(a, SIZE_MAX))
+		continue;
 }
 
 static char *

@@ -29,6 +29,9 @@ void arena_init(struct arena *a, void *first, size_t first_size);
 /* Runs the cleanups, frees the blocks; the arena may be used again. */
 void arena_reset(struct arena *a);
 
+/* A part of that: so many cleanups and blocks, at most. True: it was the last. */
+MUST_USE bool arena_reset_some(struct arena *a, size_t pieces);
+
 void *arena_alloc_slow(struct arena *a, size_t size);
 
 /* Aligned for any type, not cleared; never NULL, not even for no bytes. */

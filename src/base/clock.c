@@ -175,7 +175,7 @@ clock_log_date(void)
 struct slice
 clock_error_date(void)
 {
-	static struct text text;
+	static _Thread_local struct text text;  /* a build beside the loop may have to say something */
 
 	return text_now(&text, localtime_r, put_error);
 }

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -32,7 +33,8 @@ bool memory_is_short;
 static struct {
 	void *pieces[PIECES];
 	int held;
-} reserve;
+	pthread_mutex_t lock;            /* a thread builds beside the loop, and may need one too */
+} reserve = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* The text is a constant and goes out by write: nothing here may want memory. */
 void
@@ -49,11 +51,15 @@ memory_gone(void)
 static bool
 give_up_piece(int leave)
 {
+	void *piece = NULL;
+
+	pthread_mutex_lock(&reserve.lock);
 	memory_is_short = true;
-	if (reserve.held <= leave)
-		return false;
-	free(reserve.pieces[--reserve.held]);
-	return true;
+	if (reserve.held > leave)
+		piece = reserve.pieces[--reserve.held];
+	pthread_mutex_unlock(&reserve.lock);
+	free(piece);
+	return piece != NULL;
 }
 
 static void
@@ -107,14 +113,18 @@ memory_try(size_t size)
 bool
 memory_reserve(void)
 {
-	while (reserve.held < PIECES) {
+	bool whole = true;
+
+	pthread_mutex_lock(&reserve.lock);
+	while (whole && reserve.held < PIECES) {
 		void *p = malloc(PIECE);
 
-		if (p == NULL)
-			return false;
-		reserve.pieces[reserve.held++] = p;
+		whole = p != NULL;
+		if (whole)
+			reserve.pieces[reserve.held++] = p;
 	}
-	return true;
+	pthread_mutex_unlock(&reserve.lock);
+	return whole;
 }
 
 void

@@ -100,6 +100,16 @@ conn_new_client(
 	return c;
 }
 
+/* Its binding is on the way out. */
+static void
+conn_know_old(struct conn *c)
+{
+	struct snapshot *old = c->engine->bindings[c->binding].old;
+
+	if (unlikely(old != NULL))
+		c->old = snapshot_hold(old);
+}
+
 bool
 conn_open_flow(struct engine *e, struct flow *f, const struct addr *from)
 {
@@ -107,6 +117,7 @@ conn_open_flow(struct engine *e, struct flow *f, const struct addr *from)
 	struct conn *c = conn_new_client(e, -1, f->key.binding, from, f);
 
 	f->conn = c;
+	conn_know_old(c);
 	c->datagrams = true;
 	c->fingerprint = l->fingerprint;
 	c->protocol = c->next_protocol = l->protocol;
@@ -124,6 +135,7 @@ conn_open_client(struct engine *e, int fd, uint16_t binding, const struct addr *
 		conn_close(c);
 		return NULL;
 	}
+	conn_know_old(c);
 	c->fingerprint = l->fingerprint;
 	c->next_protocol = l->protocol;
 	c->protocol = l->first_protocol != NULL ? l->first_protocol : l->protocol;
@@ -204,7 +216,9 @@ conn_listener(const struct conn *c)
 {
 	const struct binding *b = &c->engine->bindings[c->binding];
 
-	return b->fingerprint == c->fingerprint ? b->listener : NULL;
+	if (likely(b->fingerprint == c->fingerprint))
+		return b->listener;
+	return c->old != NULL ? snapshot_listener(c->old, c->binding) : NULL;
 }
 
 const struct addr *
@@ -268,12 +282,8 @@ conn_close(struct conn *c)
 	c->wire_ops->close(&c->wire);
 	deadline_remove(&e->loop, &c->deadline);
 	upstream_forget(c);
-	if (c->protocol != NULL && c->protocol->codec != NULL) {
+	if (c->protocol != NULL && c->protocol->codec != NULL)
 		lane_closed(c);
-		if (unlikely(c->outlived != NULL))
-			snapshot_release(e, c->outlived);
-		c->outlived = NULL;
-	}
 	conn_drop_output(c);
 	conn_drop_input(c);
 	free(c->stall);
@@ -308,6 +318,8 @@ conn_on_rest(struct loop_task *t)
 	if (c->flush.queued)
 		loop_unqueue(&e->loop, LOOP_FLUSH, &c->flush);
 	free(c->local);
+	if (unlikely(c->old != NULL))
+		snapshot_release(e, c->old);
 	c->all_next = e->free_conns[c->side];
 	e->free_conns[c->side] = c;
 	if (unlikely(e->accept_paused))

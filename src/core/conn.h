@@ -129,6 +129,12 @@ struct conn {
 	uint64_t look_due;              /* when to ask whether it was reset; 0: no reason to */
 	struct stall *stall;            /* from the first look on, to the end; heap */
 	uint16_t binding;               /* client: number; the listener is engine_listener(c) */
+	/*
+	 * held: its binding, or its protocol, is not that of the current snapshot any more; it is as it was
+	 * in this one, for what is running on it
+	 */
+	struct snapshot *old;
+	uint64_t cut_at;                /* clock_ms(); 0: it may drain for as long as it likes */
 	/* client: of the listener when it was accepted; peer: of the pool key */
 	uint64_t fingerprint;
 
@@ -141,12 +147,7 @@ struct conn {
 	size_t backlog_n;
 
 	struct conn *all_next, **all_back;
-	union {
-		struct conn *pool_next;         /* idle peer connections */
-		/* of a lane: whose protocol it still speaks, where no other has it; held; or NULL */
-		struct snapshot *outlived;
-	};
-	struct conn **pool_back;
+	struct conn *pool_next, **pool_back;    /* idle peer connections */
 	struct peer_run *peer;                  /* peer: where it came from */
 	/* where it was accepted; made when asked for (conn_local) */
 	struct addr *local;

@@ -222,6 +222,9 @@ flow_close(struct flow *f)
 	unlink_flow(b, f);
 	f->next = d->free;
 	d->free = f;
+	/* Whoever looks at its sockets now still does. */
+	if (unlikely(b->removed) && b->flow_count == 0)
+		deadline_set(&e->loop, &e->flowless, 0);
 }
 
 /* ------------------------------------------------------------------ who has to go */
@@ -346,7 +349,7 @@ keep_for_pass(struct engine *e, struct slice s)
 static bool
 may_open(struct engine *e, struct binding *b)
 {
-	if (b->listener == NULL || e->draining || memory_is_short ||
+	if (b->listener == NULL || b->removed || e->draining || memory_is_short ||
 	    (e->accept_paused & PAUSE_MEMORY) != 0)
 		return false;
 	return b->flow_count < (size_t)b->listener->settings.flows_max || end_most_silent(e, b);

@@ -38,6 +38,7 @@ struct accepter {
 static void engine_on_accept(struct loop_event *event, unsigned what);
 static void engine_on_datagrams(struct loop_event *event, unsigned what);
 static void engine_on_accept_again(struct deadline *d);
+static void engine_on_flowless(struct deadline *d);
 static void engine_open_spare(struct engine *e);
 
 bool
@@ -47,6 +48,7 @@ engine_open(struct engine *e)
 		.spare_fd = -1,
 		.pipes_max = SIZE_MAX,
 		.accept_again.run = engine_on_accept_again,
+		.flowless.run = engine_on_flowless,
 	};
 	if (!request_ids_open(&e->request_ids) || !loop_open(&e->loop))
 		return false;
@@ -62,7 +64,7 @@ engine_open(struct engine *e)
 
 /* ------------------------------------------------------------------ accepting */
 
-static struct binding *
+struct binding *
 engine_binding(struct engine *e, uint16_t number)
 {
 	if (number >= e->binding_count) {
@@ -130,8 +132,12 @@ engine_unaccept(struct engine *e, uint16_t binding, int fd)
 		close(a->fd);
 		free(a);
 	}
-	if (b->accepters == NULL && b->flow_count != 0)
+	if (b->accepters != NULL)
+		return;
+	if (b->flow_count != 0)
 		datagram_end_binding(e, binding);
+	if (b->old != NULL)
+		engine_forget_binding(e, b);
 }
 
 static void
@@ -370,45 +376,26 @@ engine_on_datagrams(struct loop_event *event, unsigned what)
 	datagram_receive(a->engine, a->binding, a->fd);
 }
 
-/* ------------------------------------------------------------------ snapshots */
-
-void
-engine_adopt(struct engine *e, struct snapshot *s)
-{
-	struct snapshot *old = e->snapshot;
-
-	upstream_adopt(e, s);
-	for (size_t i = 0; i < e->binding_count; i++)
-		e->bindings[i].listener = NULL;
-	for (size_t i = 0; i < s->listener_count; i++) {
-		struct binding *b = engine_binding(e, s->bindings[i]);
-
-		b->listener = &s->listeners[i];
-		b->fingerprint = s->listeners[i].fingerprint;
-	}
-	e->snapshot = s;
-	if (old != NULL)
-		lane_adopt(e, old, s);
-	shortage_adopt(e);
-	if (old != NULL)
-		snapshot_release(e, old);
-}
+/* ------------------------------------------------------------------ logs */
 
 int
 engine_sink(struct engine *e, struct slice path, int fd)
 {
-	for (size_t i = 0; i < e->sink_count; i++)
-		if (slice_equal(e->sinks[i]->path, path)) {
+	size_t at = e->sink_count;
+
+	for (size_t i = 0; i < e->sink_count; i++) {
+		if (e->sinks[i] == NULL) {
+			at = MIN_OF(at, i);
+		} else if (slice_equal(e->sinks[i]->path, path)) {
 			access_reopen(e->sinks[i], fd);
 			return (int)i;
 		}
-	e->sinks = memory_realloc(e->sinks, (e->sink_count + 1) * sizeof(*e->sinks));
-
-	struct access_sink *sink = memory_zalloc(sizeof(*sink));
-
-	access_open(sink, &e->loop, path, fd);
-	e->sinks[e->sink_count] = sink;
-	return (int)e->sink_count++;
+	}
+	if (at == e->sink_count)
+		e->sinks = memory_realloc(e->sinks, ++e->sink_count * sizeof(*e->sinks));
+	e->sinks[at] = memory_zalloc(sizeof(**e->sinks));
+	access_open(e->sinks[at], &e->loop, path, fd);
+	return (int)at;
 }
 
 /* ------------------------------------------------------------------ the end */
@@ -423,15 +410,47 @@ engine_drain_one(struct accepter *a)
 	return false;
 }
 
+/* Whoever has been promised a connection by the kernel gets it. */
+static void
+engine_empty(struct binding *b)
+{
+	for (struct accepter *a = b->accepters; a != NULL; a = a->next)
+		for (int n = 0; n < DRAIN_ACCEPTS && engine_drain_one(a); n++)
+			;
+}
+
+void
+engine_remove(struct engine *e, uint16_t binding)
+{
+	struct binding *b = engine_binding(e, binding);
+
+	/* It may be back already. */
+	if (b->listed || b->accepters == NULL)
+		return;
+	engine_empty(b);
+	b->removed = true;
+	/* Answers that are under way leave through the socket. */
+	if (b->flow_count == 0)
+		engine_unaccept(e, binding, -1);
+}
+
+static void
+engine_on_flowless(struct deadline *d)
+{
+	struct engine *e = CONTAINER_OF(d, struct engine, flowless);
+
+	for (size_t i = 0; i < e->binding_count; i++)
+		if (e->bindings[i].removed && e->bindings[i].flow_count == 0)
+			engine_unaccept(e, (uint16_t)i, -1);
+}
+
 void
 engine_drain(struct engine *e)
 {
 	e->draining = e->parting = true;
+	engine_expect_end(e);
 	for (size_t i = 0; i < e->binding_count; i++) {
-		/* Whoever has been promised a connection by the kernel gets it. */
-		for (struct accepter *a = e->bindings[i].accepters; a != NULL; a = a->next)
-			for (int n = 0; n < DRAIN_ACCEPTS && engine_drain_one(a); n++)
-				;
+		engine_empty(&e->bindings[i]);
 		/* Answers that are under way leave through the socket, which others read. */
 		if (e->bindings[i].flow_count == 0)
 			engine_unaccept(e, (uint16_t)i, -1);
@@ -513,14 +532,18 @@ engine_close(struct engine *e)
 		engine_unaccept(e, (uint16_t)i, -1);
 	engine_close_conns(e);
 	deadline_remove(&e->loop, &e->accept_again);
+	deadline_remove(&e->loop, &e->cut);
+	deadline_remove(&e->loop, &e->flowless);
 	shortage_close(e);
 	if (e->snapshot != NULL)
 		snapshot_release(e, e->snapshot);
 	engine_rest(e);
-	for (size_t i = 0; i < e->sink_count; i++) {
-		access_close(e->sinks[i]);
-		free(e->sinks[i]);
-	}
+	snapshot_free_all(e);
+	for (size_t i = 0; i < e->sink_count; i++)
+		if (e->sinks[i] != NULL) {
+			access_close(e->sinks[i]);
+			free(e->sinks[i]);
+		}
 	free(e->sinks);
 	datagram_close(e);
 	tunnel_close_pipes(e);

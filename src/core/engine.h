@@ -10,7 +10,7 @@
 #include "core/request_id.h"
 #include "core/snapshot.h"
 
-enum { BINDINGS_MAX = 65535, BINDING_NONE = 0 };
+enum { BINDINGS_MAX = 65535, BINDING_NONE = 0, SNAPSHOTS_MOST = 8 };
 
 struct accepter;
 struct datagrams;
@@ -20,6 +20,13 @@ struct flow;
 struct binding {
 	const struct listener *listener;        /* in the current snapshot; NULL: gone */
 	uint64_t fingerprint;
+	/*
+	 * held: the current one does not have it, and the listener is of this one, which serves who is
+	 * waiting until its sockets close
+	 */
+	struct snapshot *old;
+	bool listed;                            /* in the current snapshot */
+	bool removed;                           /* its sockets close with the last flow */
 	struct accepter *accepters;             /* the sockets this worker accepts from */
 	struct flow *oldest, *newest;           /* of datagrams, by when they were looked at */
 	size_t flow_count;
@@ -47,6 +54,7 @@ enum shortage { SHORTAGE_NONE, SHORTAGE_TIGHT, SHORTAGE_FULL };
 struct engine {
 	struct loop loop;
 	struct snapshot *snapshot;              /* current; held */
+	struct snapshot *snapshots;             /* all that live, newest first */
 	struct binding *bindings;               /* by number */
 	size_t binding_count;
 	struct access_sink **sinks;
@@ -70,6 +78,8 @@ struct engine {
 	/* open ones, and as many as take no descriptor from a connection */
 	size_t pipe_count, pipes_max;
 	struct request_ids request_ids;
+	struct deadline flowless;               /* bindings that are removed have no flow any more */
+	struct deadline cut;                    /* of who drains for too long */
 	bool draining;
 	/* kept connections end with their answer: it drains, or memory is short */
 	bool parting;
@@ -93,9 +103,20 @@ int engine_socket(const struct engine *e, uint16_t binding);
 void engine_unaccept(struct engine *e, uint16_t binding, int fd);
 /*
  * Swaps: takes over the hold on `s` (bindings[], shared_at[], log_sinks[] are set), lets go of the
- * old one.
+ * old one. Connections whose binding says what it said go on under the new one, others keep the old for
+ * what is running on them, and end.
  */
 void engine_adopt(struct engine *e, struct snapshot *s);
+/* Nobody listens there any more: who waits is accepted, then its sockets close. */
+void engine_remove(struct engine *e, uint16_t binding);
+/* What it had of a snapshot before the current one. */
+void engine_forget_binding(struct engine *e, struct binding *b);
+/* The one of that number; the table grows for it. */
+struct binding *engine_binding(struct engine *e, uint16_t number);
+/* All have so long as `drain { deadline }` says. */
+void engine_expect_end(struct engine *e);
+/* Closes logs that no snapshot and no exchange writes to. */
+void engine_trim_sinks(struct engine *e);
 /* No new connections, keep-alive ends, idle ones close; engine_idle says when the last is gone. */
 void engine_drain(struct engine *e);
 bool engine_is_idle(const struct engine *e);

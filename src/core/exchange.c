@@ -44,7 +44,8 @@ exchange_begin(struct conn *client)
 	ex->log_sink = -1;
 	ex->started_us = clock_us();
 	ex->queued_before = client->sent + conn_waiting(client);
-	ex->snapshot = snapshot_hold(e->snapshot);
+	ex->snapshot = snapshot_hold(likely(client->old == NULL) ? e->snapshot : client->old);
+	ex->close_client = client->old != NULL;
 	ex->question.edits_end = &ex->question.edits;
 	ex->answer.edits_end = &ex->answer.edits;
 	client->exchange = ex;
@@ -1016,6 +1017,22 @@ exchange_congestion(struct exchange *ex, struct conn *c, bool congested)
 
 /* ------------------------------------------------------------------ off the road */
 
+/* It is only passed on from here: what knew its messages goes with the snapshot. */
+static void
+exchange_leave_road(struct exchange *ex, struct conn *c)
+{
+	if (c->protocol->codec != NULL) {
+		struct protocol_ops *named = arena_zalloc(&ex->arena, sizeof(*named));
+
+		lane_closed(c);
+		named->name = arena_text(&ex->arena, slice_of(c->protocol->name));
+		c->protocol = named;
+	}
+	if (c->old != NULL)
+		snapshot_release(c->engine, c->old);
+	c->old = NULL;
+}
+
 void
 exchange_tunnel(struct exchange *ex)
 {
@@ -1037,6 +1054,8 @@ exchange_tunnel(struct exchange *ex)
 	ex->server = NULL;
 	ex->settings = NULL;
 	ex->listener = NULL;
+	exchange_leave_road(ex, client);
+	exchange_leave_road(ex, peer);
 	snapshot_release(ex->engine, ex->snapshot);
 	ex->snapshot = NULL;
 	conn_expect_nothing(client);

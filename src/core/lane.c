@@ -157,6 +157,12 @@ lane_forget(struct exchange *ex)
 		unlink_from(conn_state(ex->client), ex);
 }
 
+const struct exchange *
+lane_first(const struct conn *c)
+{
+	return ((const struct lane *)(const void *)c->state_of_protocol)->first;
+}
+
 size_t
 lane_weight(const struct conn *c)
 {
@@ -591,68 +597,20 @@ lane_drain(struct conn *c)
 		lane_peer_retire(c);
 }
 
-/* ------------------------------------------------------------------ swaps */
-
-/* NULL: there is none that frames messages as that one does. */
-static const struct protocol_ops *
-find_same(const struct snapshot *s, const struct protocol_ops *p)
-{
-	for (size_t i = 0; i < s->protocol_count; i++) {
-		const struct protocol_ops *one = s->protocols[i];
-
-		if (one->codec != NULL && one->codec->fingerprint == p->codec->fingerprint &&
-		    strcmp(one->name, p->name) == 0)
-			return one;
-	}
-	return NULL;
-}
-
-static void
-adopt_one(struct conn *c, struct snapshot *old, const struct snapshot *s)
-{
-	const struct protocol_ops *same = find_same(s, c->protocol);
-
-	if (same != NULL) {
-		c->protocol = same;
-		return;
-	}
-	c->outlived = snapshot_hold(old);
-	if (c->state != CONN_CLOSED && c->state != CONN_LINGERING)
-		lane_drain(c);
-}
-
-void
-lane_adopt(struct engine *e, struct snapshot *old, struct snapshot *s)
-{
-	for (struct conn *c = e->conns, *next; c != NULL; c = next) {
-		next = c->all_next;
-		if (c->protocol->codec != NULL && c->outlived == NULL) {
-			adopt_one(c, old, s);
-		} else if (c->side == SIDE_CLIENT && c->next_protocol != c->protocol &&
-		    c->next_protocol->codec != NULL) {
-			/* in front of it is a PROXY line, which has not come yet */
-			c->next_protocol = find_same(s, c->next_protocol);
-			if (c->next_protocol == NULL)
-				conn_close(c);
-		}
-	}
-}
-
 void
 lane_outlive(struct conn *c, const struct exchange *ex)
 {
 	const struct conn *client = ex->client;
+	const struct protocol_ops *same;
 
 	if (ex->snapshot == ex->engine->snapshot || c->protocol->codec == NULL)
 		return;
-
-	const struct protocol_ops *same = find_same(ex->engine->snapshot, c->protocol);
-
+	same = snapshot_protocol(ex->engine->snapshot, c->protocol);
 	if (same != NULL)
 		c->protocol = same;
 	else
-		c->outlived = snapshot_hold(client->protocol == c->protocol && client->outlived != NULL ?
-			client->outlived : ex->snapshot);
+		c->old = snapshot_hold(client->protocol == c->protocol && client->old != NULL ?
+			client->old : ex->snapshot);
 }
 
 /* ------------------------------------------------------------------ output */

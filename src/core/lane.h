@@ -76,14 +76,15 @@ void lane_closed(struct conn *c);
 void lane_congestion(struct conn *c, bool congested);
 /* Answers are awaited on it. */
 bool lane_waits(const struct conn *c);
+/* Of a client: the oldest exchange that is not answered; or NULL. */
+const struct exchange *lane_first(const struct conn *c);
+/*
+ * Of a peer, at a swap: nothing more is asked on it where its protocol is gone, or the peer of a
+ * shared one is.
+ */
+void lane_peer_part(struct conn *c, bool gone);
 /* Bytes that its exchanges hold. */
 size_t lane_weight(const struct conn *c);
-
-/*
- * At a swap, while `old` is still held: connections go on in the same protocol of `s`. Where it has none
- * they speak the old one to their end, which comes when what is under way is answered.
- */
-void lane_adopt(struct engine *e, struct snapshot *old, struct snapshot *s);
 
 /* ------------------------------------------------------------------ for exchange.c */
 

@@ -206,6 +206,18 @@ become_idle(struct asked *a)
 }
 
 void
+lane_peer_part(struct conn *c, bool gone)
+{
+	struct asked *a = asked_of(c);
+
+	if (a == NULL || (!gone && (a->run->listed || !a->shared)))
+		return;
+	a->leaving = true;
+	if (a->first == NULL && a->open == 0)
+		become_idle(a);
+}
+
+void
 lane_leave(struct conn *c, struct exchange *ex)
 {
 	struct asked *a = asked_of(c);
@@ -409,7 +421,7 @@ reach_own(struct exchange *ex, const struct protocol_ops *protocol, const struct
 	const struct peer_run *run = ex->snapshot->upstream_runs[u->index].peers[p->index];
 
 	for (struct asked *a = l->asked; a != NULL; a = a->list_next) {
-		if (a->run != run || a->leaving || a->conn->protocol != protocol)
+		if (!peer_run_is_same(a->run, run) || a->leaving || a->conn->protocol != protocol)
 			continue;
 		/* However much waits there: the client is held, and what it said is in order. */
 		if (lives(a, protocol) && a->open < most_open(a->conn))

@@ -58,6 +58,17 @@ prepare_matcher(void)
 	return matcher.data != NULL;
 }
 
+void
+regex_end_thread(void)
+{
+	pcre2_match_data_free(matcher.data);
+	pcre2_jit_stack_free(matcher.stack);
+	pcre2_match_context_free(matcher.context);
+	matcher.data = NULL;
+	matcher.stack = NULL;
+	matcher.context = NULL;
+}
+
 static void
 regex_release(void *what)
 {

@@ -18,6 +18,8 @@ struct condition;
  * NULL: reported.
  */
 struct regex *regex_compile(struct reading *r, struct slice pattern, bool nocase, struct span at);
+/* What matching keeps for the thread that calls, which is about to end. */
+void regex_end_thread(void);
 /*
  * Positions against subject: captures[2*i], [2*i+1]; unset ones are SIZE_MAX. False: no match (or
  * the limit: *over).

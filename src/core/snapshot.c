@@ -7,6 +7,8 @@
 
 #include "core/engine.h"
 
+enum { PIECE = 256 };                   /* of what a snapshot holds: given back in one pass */
+
 struct snapshot *
 snapshot_new(void)
 {
@@ -18,9 +20,13 @@ snapshot_new(void)
 }
 
 static void
-snapshot_free(struct snapshot *s)
+snapshot_end(struct snapshot *s)
 {
-	arena_reset(&s->arena);
+	if (s->back != NULL) {
+		*s->back = s->older;
+		if (s->older != NULL)
+			s->older->back = s->back;
+	}
 	free(s->shared_at);
 	free(s->bindings);
 	free(s->log_sinks);
@@ -28,9 +34,35 @@ snapshot_free(struct snapshot *s)
 }
 
 static void
+snapshot_free(struct snapshot *s)
+{
+	arena_reset(&s->arena);
+	snapshot_end(s);
+}
+
+/* It may be large: others are served between two pieces. */
+static void
+snapshot_on_piece(struct loop_task *t)
+{
+	struct snapshot *s = CONTAINER_OF(t, struct snapshot, piece);
+
+	struct engine *e = s->engine;
+
+	if (!arena_reset_some(&s->arena, PIECE)) {
+		loop_queue(&e->loop, LOOP_READY, t);
+		return;
+	}
+	snapshot_end(s);
+	engine_trim_sinks(e);
+}
+
+static void
 snapshot_on_rest(struct loop_task *t)
 {
-	snapshot_free(CONTAINER_OF(t, struct snapshot, rest));
+	struct snapshot *s = CONTAINER_OF(t, struct snapshot, rest);
+
+	s->piece.run = snapshot_on_piece;
+	loop_queue(&s->engine->loop, LOOP_READY, &s->piece);
 }
 
 void
@@ -45,6 +77,42 @@ snapshot_release(struct engine *e, struct snapshot *s)
 		return;
 	}
 	/* A text of it may be on its way to a client: that is written before the pass ends. */
+	s->engine = e;
 	s->rest.run = snapshot_on_rest;
 	loop_queue(&e->loop, LOOP_REST, &s->rest);
+}
+
+void
+snapshot_free_all(struct engine *e)
+{
+	for (struct snapshot *s = e->snapshots, *older; s != NULL; s = older) {
+		older = s->older;
+		if (s->holders != 0)
+			continue;
+		loop_unqueue(&e->loop, LOOP_REST, &s->rest);
+		loop_unqueue(&e->loop, LOOP_READY, &s->piece);
+		snapshot_free(s);
+	}
+}
+
+const struct listener *
+snapshot_listener(const struct snapshot *s, uint16_t binding)
+{
+	for (size_t i = 0; i < s->listener_count; i++)
+		if (s->bindings[i] == binding)
+			return &s->listeners[i];
+	return NULL;
+}
+
+const struct protocol_ops *
+snapshot_protocol(const struct snapshot *s, const struct protocol_ops *like)
+{
+	for (size_t i = 0; i < s->message_count; i++) {
+		const struct protocol_ops *p = s->messages[i];
+
+		if (p == like || (p->codec->fingerprint == like->codec->fingerprint &&
+		    strcmp(p->name, like->name) == 0))
+			return p;
+	}
+	return NULL;
 }

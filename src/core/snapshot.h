@@ -30,9 +30,12 @@ struct log_file {
 struct snapshot {
 	struct arena arena;             /* all below lives here */
 	uint32_t holders;               /* plain: one thread counts */
+	/* of the engine that adopted it: the living ones, newest first */
+	struct snapshot *older, **back;
 	uint64_t generation;            /* set by the worker at the swap */
-	/* it goes when the pass ends that nobody holds it any more */
-	struct loop_task rest;
+	/* when the pass ends that nobody holds it any more it begins to go, a piece a pass */
+	struct loop_task rest, piece;
+	struct engine *engine;          /* … and whose that is */
 
 	struct slice user, group;       /* empty: not said */
 	int64_t workers;                /* 0: auto */
@@ -41,17 +44,18 @@ struct snapshot {
 	struct slice error_path;        /* empty: stderr */
 	int error_level;                /* enum log_level */
 	int64_t connections_max;        /* per worker */
+	uint64_t drain_deadline;        /* ms that what drains has; 0: any time */
 	uint64_t memory_max;            /* bytes, per worker; 0: no budget */
 
-	/* all that were declared or loaded, and builtin ones: what outlives a swap finds its own again */
-	const struct protocol_ops **protocols;
-	size_t protocol_count;
 	struct listener *listeners;
 	size_t listener_count;
 	struct server *servers;
 	size_t server_count;
 	struct upstream **upstreams;
 	size_t upstream_count;
+	/* of messages: under which a connection goes on whose own is of another snapshot */
+	const struct protocol_ops **messages;
+	size_t message_count;
 	struct log_file *logs;          /* access logs; what settings.access.log indexes */
 	size_t log_count;
 	struct shared_key *shared;      /* what must exist in shared memory */
@@ -72,9 +76,16 @@ snapshot_hold(struct snapshot *s)
 }
 
 /*
- * Frees it with the last holder, at the end of the pass; at once where there is no engine (NULL).
+ * Frees it with the last holder, from the end of the pass on; at once where there is no engine (NULL).
  */
 void snapshot_release(struct engine *e, struct snapshot *s);
+/* Those that nobody holds, at once. */
+void snapshot_free_all(struct engine *e);
+/* Its listener of that binding; NULL: it has none. */
+const struct listener *snapshot_listener(const struct snapshot *s, uint16_t binding);
+/* Its protocol of messages that frames them as that one does; NULL: it has none. */
+const struct protocol_ops *snapshot_protocol(
+    const struct snapshot *s, const struct protocol_ops *like);
 /* An empty one with one holder; snapshot_release frees what a build has put in. */
 struct snapshot *snapshot_new(void);
 

@@ -28,6 +28,9 @@ find_run(struct engine *e, const struct upstream *u, const struct peer *p)
 	builder_slice_put(&key, addr_print(&p->addr, text));
 	builder_byte(&key, ' ');
 	builder_number(&key, (uint64_t)u->proxy_line);
+
+	size_t place = key.n;
+
 	builder_byte(&key, ' ');
 	builder_number(&key, (uint64_t)u->pool_idle);
 	builder_byte(&key, ' ');
@@ -38,6 +41,7 @@ find_run(struct engine *e, const struct upstream *u, const struct peer *p)
 	if (run == NULL) {
 		run = arena_zalloc(&e->arena, sizeof(*run));
 		run->key = arena_slice(&e->arena, builder_slice(&key));
+		run->place = slice_first(run->key, place);
 		map_add(e->peers, run->key, run);
 	}
 	return run;
@@ -49,6 +53,7 @@ adopt_peer(struct engine *e, struct snapshot *s, const struct upstream *u, const
 	struct upstream_run *r = &s->upstream_runs[u->index];
 	struct peer_run *run = find_run(e, u, p);
 
+	run->listed = true;
 	run->pool_idle = u->pool_idle;
 	run->pool_timeout = u->pool_timeout;
 	r->peers[p->index] = run;
@@ -106,6 +111,7 @@ each_run(struct engine *e, void (*call)(struct peer_run *run))
 static void
 clear_pool_idle(struct peer_run *run)
 {
+	run->listed = false;
 	run->pool_idle = 0;
 }
 

@@ -55,7 +55,8 @@ struct peer_shared {
  * snapshots. It is never freed: there are as many as the configurations of one process have named.
  */
 struct peer_run {
-	struct slice key;
+	struct slice key, place;        /* place: the part of it that says where, and not how many */
+	bool listed;                    /* in the snapshot adopted last */
 	struct conn *idle;              /* LIFO by conn->pool_next */
 	size_t idle_count;
 	int64_t pool_idle;              /* of the snapshot adopted last; 0: it is not there */
@@ -65,6 +66,13 @@ struct peer_run {
 	uint32_t lane_count;
 	uint32_t owed;                  /* answers, on all of them and on the clients' own */
 };
+
+/* The same protocol at the same place: only how many connections are kept may differ. */
+static inline bool
+peer_run_is_same(const struct peer_run *a, const struct peer_run *b)
+{
+	return a == b || slice_equal(a->place, b->place);
+}
 
 /* What a worker keeps for a peer of one upstream. */
 struct peer_state {

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,6 +51,32 @@ binding_close(struct binding_table *t, bool owner)
 	free(t->all);
 	t->all = NULL;
 	t->count = t->room = 0;
+}
+
+void
+binding_remove(struct binding_table *t, size_t index)
+{
+	struct bound *b = &t->all[index];
+
+	remove_file(b);
+	close_sockets(b);
+	memmove(b, b + 1, (--t->count - index) * sizeof(*b));
+}
+
+void
+binding_follow(struct binding_table *t, const struct bundle_listener *l)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		struct bound *b = &t->all[i];
+
+		if (b->number != l->binding || b->backlog == l->backlog ||
+		    l->transport == ENDPOINT_UDP)
+			continue;
+		b->backlog = l->backlog;
+		/* Of one that listens it changes how many may wait, and nothing else. */
+		for (size_t k = 0; k < b->fd_count; k++)
+			(void)listen(b->fds[k], l->backlog);
+	}
 }
 
 const struct bound *
@@ -179,7 +206,8 @@ add(struct binding_table *t, const struct bound *b)
 bool
 binding_open(struct binding_table *t, const struct bundle_listener *l, struct slice text)
 {
-	struct bound b = { .number = l->binding, .transport = l->transport, .addr = l->addr };
+	struct bound b = { .number = l->binding, .transport = l->transport, .addr = l->addr,
+		.backlog = l->backlog };
 	struct addr a = address_to_bind(&l->addr);
 	bool local = l->transport == ENDPOINT_UNIX;
 

@@ -16,6 +16,7 @@ struct bound {
 	char *text;                     /* as the configuration shows it */
 	int *fds;                       /* by slot; Unix: one for all */
 	size_t fd_count;
+	int backlog;
 	uint64_t device, inode;         /* of a Unix socket's file: what we made and may remove */
 };
 
@@ -31,6 +32,10 @@ void binding_init(struct binding_table *t, size_t group);
 void binding_close(struct binding_table *t, bool owner);
 const struct bound *binding_find(
     const struct binding_table *t, uint8_t transport, const struct addr *a);
+/* Closes that group; the others keep their order. */
+void binding_remove(struct binding_table *t, size_t index);
+/* As the listener wants it now, but for its address. */
+void binding_follow(struct binding_table *t, const struct bundle_listener *l);
 /* The number of an equal one, else *next, which moves on; BINDING_NONE: there are no more. */
 uint16_t binding_number(
     const struct binding_table *t, uint32_t *next, uint8_t transport, const struct addr *a);

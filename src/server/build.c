@@ -227,9 +227,6 @@ resolve(struct build *b)
 	build_upstreams_end(b);
 	build_limits_end(b);
 
-	b->snapshot->protocols = arena_array(a, b->protocol_count, sizeof(*b->protocols));
-	b->snapshot->protocol_count = b->protocol_count;
-	memcpy(b->snapshot->protocols, b->protocols, b->protocol_count * sizeof(*b->protocols));
 	b->snapshot->logs = arena_array(a, b->log_count, sizeof(*b->log_items));
 	b->snapshot->log_count = b->log_count;
 	if (b->log_count != 0)

@@ -219,6 +219,17 @@ build_declared(struct build *b, struct filled *f)
 	build_examples(b, x, &block->examples);
 }
 
+static void
+list_messages(struct build *b)
+{
+	struct snapshot *s = b->snapshot;
+
+	s->messages = arena_array(&s->arena, b->protocol_count, sizeof(*s->messages));
+	for (size_t i = 0; i < b->protocol_count; i++)
+		if (b->protocols[i]->codec != NULL)
+			s->messages[s->message_count++] = b->protocols[i];
+}
+
 void
 build_protocols(struct build *b)
 {
@@ -232,4 +243,5 @@ build_protocols(struct build *b)
 	build_modules_settle(b);
 	for (size_t i = 0; i < b->main.protocols.n; i++)
 		build_declared(b, &items[i]);
+	list_messages(b);
 }

@@ -185,9 +185,17 @@ bundle_of(const struct load_input *in, const struct build_input *build, const st
 		.workers = s->workers > 0 ? (uint32_t)s->workers : MIN_OF(load_cpus(), BUNDLE_WORKERS_MAX),
 	};
 
+	if (in->running != NULL && c.workers > in->bindings->group)
+		c.workers = 0;
+	if (c.workers == 0) {
+		process_refuse("more workers than there are sockets for, which are made at the start: "
+		    "at most %zu until it is started anew", in->bindings->group);
+		return -1;
+	}
 	if (!identify(&c.identity, s, a) ||
 	    !count_descriptors(
-		&c, MAX_OF(in->bindings->group, (size_t)MAX_OF(load_cpus(), c.workers))) ||
+		&c, in->running != NULL ? in->bindings->group :
+		(size_t)MAX_OF(load_cpus(), c.workers)) ||
 	    !foretell(in, s, bindings, offsets))
 		return -1;
 	int fd = bundle_write(&c);
@@ -234,6 +242,9 @@ run_child(const struct load_input *in, int to)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigemptyset(&none);
 	process_unblock_signals(&none);
+
+	if (in->running != NULL)
+		dup2(in->said, STDERR_FILENO);
 
 	int fd = make(in);
 	bool told = fd >= 0 && socket_pass(to, verdict_good, sizeof(verdict_good), &fd, 1);

@@ -17,6 +17,9 @@ struct load_input {
 	/* What the master has, and the child foretells numbers and places from. */
 	const struct binding_table *bindings;
 	struct shared *shared;
+	/* a reload: what is served now; what is said goes there in place of stderr */
+	const struct bundle *running;   /* or NULL */
+	int said;                       /* when there is one */
 };
 
 struct load {

@@ -7,7 +7,9 @@
 #ifndef MILLRACE_SERVER_MASTER_H
 #define MILLRACE_SERVER_MASTER_H
 
-#include "base/common.h"
+#include "base/bytes.h"
+
+struct master;
 
 enum master_background { MASTER_AS_CONFIGURED, MASTER_FOREGROUND, MASTER_BACKGROUND };
 
@@ -28,5 +30,23 @@ int master_run(const struct master_options *options);
  * stderr.
  */
 int master_send(const struct master_options *options, const char *word);
+
+/* Somebody who waits for a reload. Part of its owner. */
+struct reload_waiter {
+	struct reload_waiter *next;
+	/*
+	 * Called once: good, when every worker serves the new configuration. `said`: lines for people, what
+	 * changed, or all that is wrong; it lives to the end of the call.
+	 */
+	void (*done)(struct reload_waiter *w, bool good, struct slice said);
+};
+
+/*
+ * Reads the configuration again and gives it to the workers. NULL: nobody waits, the error log is told. One
+ * that is asked for while another is under way begins behind it.
+ */
+void master_reload(struct master *m, struct reload_waiter *w);
+/* Who asked is gone. */
+void master_reload_forget(struct master *m, struct reload_waiter *w);
 
 #endif

@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -34,6 +35,8 @@ struct module_code {
 	const struct millrace_module *table;
 };
 
+/* One is loaded on the thread of a build while the loop may release another. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct module_code *all;
 
 /* ------------------------------------------------------------------ what a module may call */
@@ -198,8 +201,8 @@ find(const uint8_t *hash, size_t size)
 	return code;
 }
 
-struct module_code *
-module_code_hold(struct slice bytes, const char *name, char why[static MODULE_WHY])
+static struct module_code *
+hold(struct slice bytes, const char *name, char *why)
 {
 	uint8_t hash[DIGEST_SHA1];
 
@@ -223,8 +226,17 @@ module_code_hold(struct slice bytes, const char *name, char why[static MODULE_WH
 	return code;
 }
 
-void
-module_code_release(struct module_code *code)
+struct module_code *
+module_code_hold(struct slice bytes, const char *name, char why[static MODULE_WHY])
+{
+	pthread_mutex_lock(&lock);
+	struct module_code *code = hold(bytes, name, why);
+	pthread_mutex_unlock(&lock);
+	return code;
+}
+
+static void
+release(struct module_code *code)
 {
 	struct module_code **at = &all;
 
@@ -234,6 +246,14 @@ module_code_release(struct module_code *code)
 		at = &(*at)->next;
 	*at = code->next;
 	unload(code);
+}
+
+void
+module_code_release(struct module_code *code)
+{
+	pthread_mutex_lock(&lock);
+	release(code);
+	pthread_mutex_unlock(&lock);
 }
 
 const struct millrace_module *

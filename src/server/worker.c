@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "core/match.h"
 #include "core/shortage.h"
+#include "io/aside.h"
 #include "server/build.h"
 #include "server/channel.h"
 #include "server/process.h"
@@ -31,6 +33,16 @@ struct worker_signal {
 	struct worker *worker;
 };
 
+/* A bundle on its way to a snapshot. */
+struct job {
+	struct aside aside;
+	const struct shared *region;
+	struct bundle bundle;           /* its records: wanted after it was built */
+	uint64_t generation;
+	int *logs;
+	struct snapshot *previous, *made;
+};
+
 struct worker {
 	const struct worker_start *start;
 	struct engine engine;
@@ -39,8 +51,11 @@ struct worker {
 	struct deadline beat;
 	struct shared shared;
 	int error_fd;
+	enum log_level error_level;
 	struct given *given;
 	size_t given_count, given_room;
+	struct job job;                 /* what is built */
+	bool go_on;                     /* there was another GO meanwhile */
 	/* For the next GO. */
 	struct bundle bundle;
 	uint64_t generation;
@@ -141,19 +156,14 @@ set_shared(struct snapshot *s, const struct bundle *b, const struct shared *regi
 	return true;
 }
 
-static bool
-set_sinks(struct worker *w, struct snapshot *s)
+static void
+set_sinks(struct worker *w, struct snapshot *s, int *logs)
 {
-	const struct bundle_header *h = w->bundle.header;
-
-	if (h->logs.count != s->log_count)
-		return false;
 	s->log_sinks = memory_zalloc((s->log_count + 1) * sizeof(*s->log_sinks));
 	for (size_t i = 0; i < s->log_count; i++) {
-		s->log_sinks[i] = engine_sink(&w->engine, s->logs[i].path, w->logs[i]);
-		w->logs[i] = -1;
+		s->log_sinks[i] = engine_sink(&w->engine, s->logs[i].path, logs[i]);
+		logs[i] = -1;
 	}
-	return true;
 }
 
 /* ------------------------------------------------------------------ sockets */
@@ -185,6 +195,11 @@ give(struct worker *w, uint16_t binding, uint32_t slot, int fd)
 		close(fd);
 		return;
 	}
+	for (size_t i = 0; i < w->given_count; i++)
+		if (w->given[i].binding == binding && w->given[i].slot == slot) {
+			close(fd);              /* it was lent before, and is ours now */
+			return;
+		}
 	if (w->given_count == w->given_room) {
 		w->given_room = 2 * w->given_room + 16;
 		w->given = memory_realloc(w->given, w->given_room * sizeof(*w->given));
@@ -209,23 +224,45 @@ take_back(struct worker *w, uint16_t binding, uint32_t slot)
 	}
 }
 
+/* It is no listener any more. */
+static void
+remove_binding(struct worker *w, uint16_t binding)
+{
+	for (size_t i = w->given_count; i-- > 0;) {
+		struct given *g = &w->given[i];
+
+		if (g->binding != binding)
+			continue;
+		if (!g->accepting)
+			close(g->fd);
+		*g = w->given[--w->given_count];
+	}
+	engine_remove(&w->engine, binding);
+}
+
 /* ------------------------------------------------------------------ orders */
+
+static void
+forget_parts(struct bundle *b, int **logs)
+{
+	for (size_t i = 0; *logs != NULL && i < b->header->logs.count; i++)
+		if ((*logs)[i] >= 0)
+			close((*logs)[i]);
+	free(*logs);
+	*logs = NULL;
+	bundle_close(b);
+}
 
 static void
 forget_bundle(struct worker *w)
 {
-	for (size_t i = 0; w->logs != NULL && i < w->bundle.header->logs.count; i++)
-		if (w->logs[i] >= 0)
-			close(w->logs[i]);
-	free(w->logs);
-	w->logs = NULL;
-	bundle_close(&w->bundle);
+	forget_parts(&w->bundle, &w->logs);
 }
 
 static void
-fail(struct worker *w)
+fail(struct worker *w, uint64_t generation)
 {
-	channel_say(&w->channel, CHANNEL_FAILED, w->generation);
+	channel_say(&w->channel, CHANNEL_FAILED, generation);
 	if (w->engine.snapshot == NULL) {
 		w->status = 1;
 		loop_stop(&w->engine.loop);
@@ -239,7 +276,7 @@ take_bundle(struct worker *w, const struct channel_message *m, const int *fds, s
 	w->generation = m->generation;
 	if (fd_count != 1 || !bundle_open(&w->bundle, fds[0])) {
 		log_line(LOG_ALERT, "the bundle cannot be opened");
-		fail(w);
+		fail(w, w->generation);
 		return;
 	}
 	size_t count = w->bundle.header->logs.count;
@@ -251,13 +288,27 @@ take_bundle(struct worker *w, const struct channel_message *m, const int *fds, s
 static void
 follow_error_log(struct worker *w, int fd)
 {
-	log_to(fd, w->start->error_level);
+	log_to(fd, w->error_level);
 	if (w->error_fd > STDERR_FILENO)
 		close(w->error_fd);
 	w->error_fd = fd;
 }
 
-/* Of the bundle that came before; without one it is the current snapshot's, opened anew. */
+static bool
+put_log(const struct bundle *b, int *logs, uint32_t index, int fd)
+{
+	if (logs == NULL || index >= b->header->logs.count)
+		return false;
+	if (logs[index] >= 0)
+		close(logs[index]);
+	logs[index] = fd;
+	return true;
+}
+
+/*
+ * Of the bundle that came before, or is being built; without one it is the current snapshot's, opened
+ * anew.
+ */
 static void
 take_log(struct worker *w, uint32_t index, int fd)
 {
@@ -265,11 +316,10 @@ take_log(struct worker *w, uint32_t index, int fd)
 
 	if (index == CHANNEL_ERROR_LOG) {
 		follow_error_log(w, fd);
-	} else if (w->logs != NULL && index < w->bundle.header->logs.count) {
-		if (w->logs[index] >= 0)
-			close(w->logs[index]);
-		w->logs[index] = fd;
-	} else if (w->logs == NULL && s != NULL && index < s->log_count) {
+	} else if (put_log(&w->bundle, w->logs, index, fd) ||
+	    (w->logs == NULL && put_log(&w->job.bundle, w->job.logs, index, fd))) {
+		return;
+	} else if (w->logs == NULL && w->job.logs == NULL && s != NULL && index < s->log_count) {
 		engine_sink(&w->engine, s->logs[index].path, fd);
 	} else {
 		close(fd);
@@ -277,44 +327,116 @@ take_log(struct worker *w, uint32_t index, int fd)
 }
 
 static bool
-prepare(struct worker *w, struct snapshot *s, const struct bundle *b)
+is_what_was_said(const struct job *j, struct snapshot *s)
 {
-	if (set_bindings(s, b) && set_shared(s, b, &w->shared))
+	if (set_bindings(s, &j->bundle) && set_shared(s, &j->bundle, j->region) &&
+	    j->bundle.header->logs.count == s->log_count)
 		return true;
 	log_line(LOG_ALERT, "the bundle builds to something else here");
 	return false;
 }
 
+/* Beside the loop: nothing here may touch what is the loop's. */
 static void
-go(struct worker *w)
+work(struct aside *a)
 {
-	/*
-	 * The snapshot keeps a mapping of its own: the records here are wanted after it was built.
-	 */
+	struct job *j = CONTAINER_OF(a, struct job, aside);
+	/* The snapshot keeps a mapping of its own. */
 	struct bundle kept = BUNDLE_NONE;
-	struct snapshot *s = NULL;
 
-	if (w->logs != NULL && bundle_open(&kept, fcntl(w->bundle.fd, F_DUPFD_CLOEXEC, 0)))
-		s = build(&kept, w->engine.snapshot);
-	if (s != NULL && (!prepare(w, s, &w->bundle) || !set_sinks(w, s))) {
-		snapshot_release(&w->engine, s);
-		s = NULL;
+	j->made = NULL;
+	if (bundle_open(&kept, fcntl(j->bundle.fd, F_DUPFD_CLOEXEC, 0)))
+		j->made = build(&kept, j->previous);
+	if (j->made != NULL && !is_what_was_said(j, j->made)) {
+		snapshot_release(NULL, j->made);
+		j->made = NULL;
 	}
-	forget_bundle(w);
-	if (s == NULL) {
-		fail(w);
-		return;
-	}
-	s->generation = w->generation;
-	engine_adopt(&w->engine, s);
+	regex_end_thread();
 #ifdef __GLIBC__
 	malloc_trim(0);         /* the tree of the configuration was large, and is gone */
 #endif
+}
+
+static void go(struct worker *w);
+
+static void
+swap(struct worker *w, struct job *j)
+{
+	struct snapshot *s = j->made;
+
+	set_sinks(w, s, j->logs);
+	log_to(w->error_fd, (enum log_level)j->bundle.header->error_level);
+	w->error_level = (enum log_level)j->bundle.header->error_level;
+	s->generation = j->generation;
+	engine_adopt(&w->engine, s);
 	accept_given(w);
-	w->start->mine->generation = w->generation;
-	channel_say(&w->channel, CHANNEL_READY, w->generation);
+	w->start->mine->generation = j->generation;
+	channel_say(&w->channel, CHANNEL_READY, j->generation);
 	if (w->start->background)
 		process_stdio_to_null();
+}
+
+static void
+done(struct aside *a)
+{
+	struct job *j = CONTAINER_OF(a, struct job, aside);
+	struct worker *w = CONTAINER_OF(j, struct worker, job);
+
+	if (j->previous != NULL)
+		snapshot_release(&w->engine, j->previous);
+	j->previous = NULL;
+	if (j->made != NULL)
+		swap(w, j);
+	else
+		fail(w, j->generation);
+	j->made = NULL;
+	forget_parts(&j->bundle, &j->logs);
+	if (w->go_on) {
+		w->go_on = false;
+		go(w);
+	}
+}
+
+/* The first one at once: there is nobody to keep waiting yet. */
+static void
+go(struct worker *w)
+{
+	struct job *j = &w->job;
+
+	if (j->aside.runs) {
+		w->go_on = true;
+		return;
+	}
+	if (w->logs == NULL) {
+		fail(w, w->generation);
+		return;
+	}
+	*j = (struct job){ .aside = { .work = work, .done = done }, .region = &w->shared,
+		.bundle = w->bundle, .generation = w->generation, .logs = w->logs };
+	w->bundle = BUNDLE_NONE;
+	w->logs = NULL;
+	if (w->engine.snapshot != NULL) {
+		j->previous = snapshot_hold(w->engine.snapshot);
+		if (aside_begin(&j->aside, &w->engine.loop))
+			return;
+		log_errno(LOG_WARN, errno, "no thread to build on");
+	}
+	work(&j->aside);
+	done(&j->aside);
+}
+
+/* At the end of the process. */
+static void
+drop_job(struct worker *w)
+{
+	struct job *j = &w->job;
+
+	aside_end(&j->aside);
+	if (j->made != NULL)
+		snapshot_release(NULL, j->made);
+	if (j->previous != NULL)
+		snapshot_release(&w->engine, j->previous);
+	forget_parts(&j->bundle, &j->logs);
 }
 
 static void
@@ -361,6 +483,10 @@ follow(struct channel *c, const struct channel_message *m, const int *fds, size_
 	case CHANNEL_UNLISTEN:
 		for (uint32_t i = 0; i < m->count; i++)
 			take_back(w, (uint16_t)m->index[i], m->slot);
+		break;
+	case CHANNEL_REMOVE:
+		for (uint32_t i = 0; i < m->count; i++)
+			remove_binding(w, (uint16_t)m->index[i]);
 		break;
 	case CHANNEL_GO:
 		go(w);
@@ -468,6 +594,7 @@ close_worker(struct worker *w)
 			close(w->given[i].fd);
 	free(w->given);
 	forget_bundle(w);
+	drop_job(w);
 	if (w->engine.loop.base == NULL)
 		return;
 	memory_unreserve();
@@ -518,6 +645,8 @@ worker_run(const struct worker_start *start)
 		.bundle = BUNDLE_NONE,
 		.shared = start->shared,
 		.error_fd = start->error_fd,
+		.error_level = start->error_level,
+		.job.bundle = BUNDLE_NONE,
 	};
 	int keep[] = { MIN_OF(start->channel, start->error_fd),
 		MAX_OF(start->channel, start->error_fd) };

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of the master share. Nobody else includes it.
+ *
+ *   master.c          the start, signals, phases, the end
+ *   master_crew.c     workers: born, equipped, watched, replaced, buried; whose sockets are whose
+ *   master_log.c      the logs, opened and given to the workers
+ *   master_reload.c   from one bundle to the next
+ */
+#ifndef MILLRACE_SERVER_MASTER_INNER_H
+#define MILLRACE_SERVER_MASTER_INNER_H
+
+#include "base/clock.h"
+#include "server/channel.h"
+#include "server/load.h"
+#include "server/master.h"
+#include "server/pid_file.h"
+#include "server/process.h"
+#include "server/worker.h"
+
+/* Milliseconds but for the crashes. */
+enum {
+	LOOK_EVERY = 500,
+	HUNG_AFTER = 2000,              /* without a beat while others beat: its sockets are lent */
+	KILLED_AFTER = 10 * 1000,
+	START_LIMIT = 60 * 1000,        /* to build and serve */
+	STOP_GRACE = 3000,              /* from TERM to KILL */
+	DELAY_FIRST = 100, DELAY_MAX = 10 * 1000,
+	CRASHES = 5, CRASHES_WITHIN = 60 * 1000,
+};
+
+enum phase { PHASE_STARTING, PHASE_SERVING, PHASE_DRAINING, PHASE_STOPPING };
+enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY, SLOT_LEAVING };
+
+enum { NOBODY = -1 };
+
+/* A worker, or the place of one that is to come. */
+struct slot {
+	struct master *master;
+	struct slot *next;              /* of those that leave */
+	uint32_t number;                /* from 0 */
+	enum slot_state state;
+	pid_t pid;                      /* when not EMPTY */
+	struct channel channel;
+	struct worker_shared *shared;
+	uint64_t given, given_at;       /* the generation it was given last, and when */
+	uint64_t serves;                /* the one it serves */
+	bool parting;                   /* another has its number: it leaves once that one serves */
+	bool told;                      /* … and was told so */
+	bool hung;
+	uint64_t deaf_since;            /* its end of the channel is closed; 0: it is not */
+	uint64_t born;
+	uint64_t due;                   /* EMPTY: not before */
+	uint64_t delay;                 /* what the next death costs */
+	uint64_t deaths[CRASHES];       /* the latest, newest first */
+	bool alarmed;
+	struct deadline again;          /* wakes the loop at `due` */
+};
+
+struct master_signal {
+	struct loop_event event;
+	struct master *master;
+	int number;
+};
+
+enum { MASTER_SIGNALS = 8 };
+
+enum reload_stage { RELOAD_NONE, RELOAD_CHECKING, RELOAD_ROLLING };
+
+struct reload {
+	enum reload_stage stage;
+	struct load load;
+	struct loop_event verdict;
+	int child_status;               /* of waitpid; -1: it lives */
+	int said;                       /* a memfd: what is said to who waits; -1: none */
+	uint64_t began;
+	uint32_t first_binding;         /* the first one that is new */
+	bool turns_over;                /* workers are replaced rather than told */
+	bool again;                     /* asked for since it began */
+	struct reload_waiter *now, *later;
+};
+
+struct master {
+	const struct master_options *options;
+	struct loop loop;
+	struct master_signal signals[MASTER_SIGNALS];
+	enum phase phase;
+	int status;                     /* to exit with */
+
+	struct bundle bundle;           /* what is served */
+	uint64_t generation;
+	struct reload reload;
+	struct binding_table bindings;
+	struct shared shared;
+	struct pid_file pid_file;
+	int error_fd;
+	/* by index of the bundle; standard ones are not ours to close */
+	int *log_fds;
+	size_t log_count;
+
+	/* by number: as many as a group has sockets, of which slot_count are to serve */
+	struct slot **slots;
+	size_t slot_count, slot_room;
+	struct slot *leavers;           /* whose number is another's, or nobody's */
+	/* what workers show of themselves: in shared memory; free ones */
+	struct worker_shared **places;
+	size_t place_count, place_room, places_made;
+	/* by slot of the sockets: the worker that has them beside their own, or NOBODY */
+	int *lent;
+	struct deadline look, kill;
+	uint64_t looked, awake_since;   /* a master that was stopped itself saw no beats */
+
+	bool background;
+	/* background: says to who started us that we serve; or -1 */
+	int tell;
+	int wait_for;                   /* that one, waiting; or -1 */
+	bool is_worker;                 /* forked: on the way out to become one */
+	struct worker_start start;
+};
+
+/* ------------------------------------------------------------------ master.c */
+
+void master_stop(struct master *m);
+
+/* ------------------------------------------------------------------ master_crew.c: messages of many */
+
+struct batch {
+	struct channel *to;
+	struct channel_message message;
+	int fds[SOCKET_PASS_MAX];
+	size_t fd_count;
+};
+
+struct batch batch_of(struct channel *to, enum channel_kind kind, uint32_t slot);
+/* fd -1: none goes along. */
+void batch_add(struct batch *b, uint32_t index, int fd);
+void batch_send(struct batch *b);
+
+/* ------------------------------------------------------------------ master_crew.c */
+
+/* Calls for each worker that lives, those that leave among them. */
+void crew_each(struct master *m, void (*call)(struct master *m, struct slot *s));
+/* The places of all that there may be; false: errors were said. */
+MUST_USE bool crew_open(struct master *m);
+void crew_close(struct master *m, bool owner);
+void crew_say(struct master *m, enum channel_kind kind);
+/* What ended is waited for, and buried. */
+void crew_reap(struct master *m);
+void crew_look(struct deadline *d);
+/* Workers that are due are born; who became one finds m->is_worker set. */
+void crew_spawn_due(struct master *m);
+/* Sockets of who does not serve are lent; who is replaced leaves. */
+void crew_settle(struct master *m);
+/* So many serve from now on: more are born, those behind leave. */
+void crew_resize(struct master *m, size_t count);
+/* A new one in its place; it leaves as soon as that one serves. */
+void crew_replace(struct master *m, struct slot *s);
+/* The bundle, to a worker that serves another: what is new, and the word to build it. */
+void crew_give_bundle(struct master *m, struct slot *s);
+/* Nobody listens there any more. */
+void crew_unlisten(struct master *m, const struct bound *b);
+bool crew_all_ended(const struct master *m);
+
+/* ------------------------------------------------------------------ master_log.c */
+
+MUST_USE bool logs_open(struct master *m);
+void logs_close(struct master *m);
+void logs_reopen(struct master *m);
+void logs_send(struct master *m, struct slot *s);
+/*
+ * Those of another bundle: equal paths keep their descriptor. False: said to `said`, and nothing has
+ * changed.
+ */
+MUST_USE bool logs_follow(struct master *m, const struct bundle *b, int said);
+
+/* ------------------------------------------------------------------ master_reload.c */
+
+void reload_init(struct master *m);
+/* Goes on where something has changed; part of every pass. */
+void reload_settle(struct master *m);
+/* The child of the check is among those that ended. */
+void reload_reaped(struct master *m, pid_t pid, int status);
+/* The end of the master, or a fork of it. */
+void reload_close(struct master *m, bool owner);
+
+#endif
