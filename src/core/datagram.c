@@ -434,7 +434,7 @@ datagram_read(struct conn *c)
 	if (c->readable)
 		loop_queue(&e->loop, LOOP_READY, &c->ready);
 	if (n < 0) {
-		if (errno != EAGAIN)
+		if (errno != EAGAIN && !c->door->again)
 			conn_break(c, errno);
 		return;
 	}
@@ -517,6 +517,7 @@ door_take(struct engine *e, const struct addr *to)
 	struct door **list = &d->doors[to->any.sa_family == AF_INET6], *door = *list;
 
 	if (door != NULL) {
+		door->again = true;
 		*list = door->next;
 		d->door_count--;
 	} else {
@@ -618,11 +619,12 @@ is_of_one(int error)
 static void
 ask(struct conn *c, struct slice s)
 {
-	ssize_t n;
+	const struct iovec piece = { (char *)(uintptr_t)s.at, s.n };
+	ssize_t n = c->wire_ops->write(&c->wire, &piece, 1);
 
-	do
-		n = c->wire_ops->write(&c->wire, &(struct iovec){ (char *)(uintptr_t)s.at, s.n }, 1);
-	while (n == WIRE_BROKEN && errno == EINTR);
+	if (n == WIRE_BROKEN && c->door->again)
+		n = c->wire_ops->write(&c->wire, &piece, 1);
+	c->door->again = false;
 	if (n >= 0)
 		return;
 	if (is_of_one(n == WIRE_AGAIN ? EAGAIN : errno))

@@ -53,6 +53,7 @@ struct door {
 	int fd;
 	uint16_t port;
 	uint8_t list;                   /* by family */
+	bool again;                     /* nothing was written since: an error is of who had it before */
 };
 
 /* What a worker needs for the first socket of datagrams; false: errno. */

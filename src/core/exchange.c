@@ -719,8 +719,7 @@ exchange_interim(struct exchange *ex)
 static bool
 exchange_is_half_asked(const struct exchange *ex, const struct conn *p)
 {
-	return !p->datagrams && p->sent != ex->peer_sent &&
-	       (!exchange_is_asked(ex) || conn_waiting(p) != 0);
+	return p->sent != ex->peer_sent && (!exchange_is_asked(ex) || conn_waiting(p) != 0);
 }
 
 /*

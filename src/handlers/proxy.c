@@ -377,13 +377,6 @@ proxy_reach_lane(struct exchange *ex, struct proxy_state *st, const struct proto
 	return true;
 }
 
-/* It is known when its answer is whole: what is said behind it belongs to nobody. */
-static bool
-proxy_is_counted(const struct exchange *ex)
-{
-	return !ex->talk || (ex->client->flow != NULL && ex->client->flow->answers_wanted != 0);
-}
-
 /* A pooled or a new connection to st->peer; false: it could not even be begun. */
 static bool
 proxy_reach(struct exchange *ex, const struct step *step)
@@ -392,7 +385,7 @@ proxy_reach(struct exchange *ex, const struct step *step)
 	const struct upstream *u = st->upstream;
 	const struct protocol_ops *protocol = proxy_protocol(ex, u);
 	bool lane = protocol->codec != NULL && !ex->talk;
-	bool pools = u->proxy_line == PROXY_LINE_OFF && !st->fresh && proxy_is_counted(ex) && !lane &&
+	bool pools = u->proxy_line == PROXY_LINE_OFF && !st->fresh && !ex->talk && !lane &&
 	    !ex->question.upgrade;
 	struct conn *p = pools ? upstream_take(ex->engine, ex->snapshot, u, st->peer) : NULL;
 
@@ -825,7 +818,6 @@ const struct directive handler_proxy_rows[] = {
 	    .help = "Passes the question to an upstream, an address, or the upstream that a map names. "
 	    "per message: of a protocol of messages each is a question, which is so by itself where "
 	    "answers find their questions; per connection: all that comes goes to one peer. answers=N, "
-	    "of protocol udp: a flow ends when each question has so many, and its socket to the peer "
-	    "serves another, 32 in all (pool { idle 0; }: none)." },
+	    "of protocol udp: a flow ends when each question has so many." },
 	{ 0 }
 };

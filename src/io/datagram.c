@@ -284,11 +284,8 @@ bool
 datagram_disconnect(int fd)
 {
 	const struct sockaddr none = { .sa_family = AF_UNSPEC };
-	int error;
-	socklen_t n = sizeof(error);
 
-	return connect(fd, &none, sizeof(none)) == 0 &&
-	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0;
+	return connect(fd, &none, sizeof(none)) == 0;
 }
 
 /* ------------------------------------------------------------------ options */

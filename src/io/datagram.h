@@ -47,12 +47,13 @@ size_t datagram_send(struct datagram_outbox *out);
 
 /*
  * A socket for one peer. Disconnected it has no port and gets nothing; it may be connected again, and has
- * another port then. What still lies in it came to the port before.
+ * another port then. What still lies in it came to the port before; so did an error, which the first write
+ * or read tells.
  */
 MUST_USE int datagram_open_socket(int family);
 /* False with errno. *port: its own. */
 MUST_USE bool datagram_connect(int fd, const struct addr *to, uint16_t *port);
-/* And forgets what went wrong; false: it is of no use any more. */
+/* False: it is of no use any more. */
 MUST_USE bool datagram_disconnect(int fd);
 
 /* On a socket that is bound, or will be: what is told of those that come, and how many may wait. */

@@ -8,14 +8,7 @@
 #include "protocols/raw.h"
 
 #include "core/datagram.h"
-#include "core/engine.h"
 #include "core/exchange.h"
-
-enum { UDP_SERVES = 32 };               /* flows, one after the other, by one socket to a peer */
-
-struct udp {
-	uint32_t served;
-};
 
 /* ------------------------------------------------------------------ tcp */
 
@@ -168,11 +161,9 @@ take_answer(struct exchange *ex, struct conn *c, struct slice in)
 static size_t
 udp_read(struct conn *c, struct slice in)
 {
-	if (c->exchange == NULL) {
-		/* more than was asked: the next flow is not to hear it */
-		engine_count(&c->engine->shared->reasons[REASON_UNASKED], 1);
-		conn_close(c);
-	} else if (c->side == SIDE_CLIENT) {
+	if (c->exchange == NULL)
+		return in.n;
+	if (c->side == SIDE_CLIENT) {
 		expect_more(c);
 		exchange_question_data(c->exchange, in, false);
 	} else {
@@ -186,23 +177,6 @@ udp_send(struct exchange *ex, struct conn *c, const struct part *part)
 {
 	if (part->kind == PART_DATA)
 		datagram_write(c, part->data);
-}
-
-/*
- * All that was asked is answered: a socket to the peer serves another flow, but not for long, since
- * who knows its port may speak in the peer's name.
- */
-static void
-udp_done(struct conn *c)
-{
-	struct udp *u = conn_state(c);
-
-	if (c->side == SIDE_CLIENT)
-		conn_end(c);
-	else if (++u->served < UDP_SERVES)
-		upstream_give(c);
-	else
-		conn_close(c);
 }
 
 /* Silence is how a flow ends; without any answer it is worth a word. */
@@ -220,13 +194,12 @@ udp_late(struct conn *c, enum reason reason)
 const struct protocol_ops protocol_udp = {
 	.name = "udp",
 	.traits = PROTOCOL_DATAGRAMS,
-	.conn_size = sizeof(struct udp),
 	.open = udp_open,
 	.read = udp_read,
 	.finish = tcp_finish,
 	.send = udp_send,
 	.fail = tcp_fail,
 	.late = udp_late,
-	.done = udp_done,
+	.done = tcp_done,
 	.drain = tcp_drain,
 };

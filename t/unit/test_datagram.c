@@ -6,6 +6,7 @@
 
 #include "core/datagram.h"
 #include "io/socket.h"
+#include "protocols/raw.h"
 
 enum { SOURCES = 700 };
 
@@ -357,6 +358,40 @@ refused(void **state)
 	case_close(&d);
 }
 
+/* What was refused to the one who had the socket before is not refused to the next. */
+static void
+errors_of_before(void **state)
+{
+	struct addr nobody;
+	struct door_case d;
+	int gone = bound_socket(&nobody);
+
+	close(gone);
+	nobody.datagram = 1;
+	case_open(&d, ECHO);
+	d.back.datagram = 1;
+	for (int turn = 0; turn < 3; turn++) {
+		struct conn *c = conn_open_peer(
+		    &d.road.engine, &nobody, &protocol_udp, NULL, 1000, SLICE_EMPTY);
+
+		assert_non_null(c);
+		conn_write(c, SLICE("refused"));
+		if (turn == 1)
+			road_turn(&d.road);
+		conn_close(c);
+		c = conn_open_peer(&d.road.engine, &d.back, &protocol_udp, NULL, 1000, SLICE_EMPTY);
+		assert_non_null(c);
+		if (turn == 2)
+			road_turn(&d.road);
+		conn_write(c, SLICE("heard"));
+		road_turn(&d.road);
+		assert_int_equal(c->state, CONN_OPEN);
+		backend_hears(&d, "heard");
+		conn_close(c);
+	}
+	case_close(&d);
+}
+
 int
 main(void)
 {
@@ -369,6 +404,7 @@ main(void)
 		cmocka_unit_test(drain),
 		cmocka_unit_test(sockets_again),
 		cmocka_unit_test(refused),
+		cmocka_unit_test(errors_of_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
