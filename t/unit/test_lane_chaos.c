@@ -23,17 +23,18 @@ enum kind {
 	KIND_COUNT
 };
 
+enum { WIDEST = 1200, ROOM = 2048 };            /* bytes of padding, of a message with it */
 enum { CLIENTS = 14, PEERS = 96, QUESTIONS = 400, ROUNDS = 220, SEEDS = 24 };
 
 #define TIMES "timeout { idle 1h; first_message 1h; message 1h; } "
 #define SERVER(name, port, rest) "server " name " { listen 127.0.0.1:" port "; " rest " }\n"
 
 static const char configuration[] =
-	"protocol line { boundary \"\\n\"; max 64; format words; answers in_order; messages independent; "
+	"protocol line { boundary \"\\n\"; max 2k; format words; answers in_order; messages independent; "
 	"error \"error ${code}\"; idempotent when msg[0] == \"get\"; }\n"
-	"protocol own { boundary \"\\n\"; max 64; format words; answers in_order; error \"error ${code}\"; "
+	"protocol own { boundary \"\\n\"; max 2k; format words; answers in_order; error \"error ${code}\"; "
 	"idempotent when msg[0] == \"get\"; }\n"
-	"protocol pair { boundary \"\\n\"; max 128; format json; answers by id; messages independent; "
+	"protocol pair { boundary \"\\n\"; max 2k; format json; answers by id; messages independent; "
 	"error '{\"code\":${code}}'; idempotent when msg.m == \"get\"; }\n"
 	"protocol tiny { length u8 at 0 counts whole; header 2; max 64; fields { id u8 at 1; } answers by id; "
 	"messages independent; error \"E${code}\"; }\n"
@@ -87,7 +88,7 @@ struct client {
 	unsigned count, next;           /* questions; the first that order has not answered */
 	unsigned errors[4];             /* by id */
 	struct asking asked[QUESTIONS];
-	char rest[128];                 /* of a question that was said in part */
+	char rest[ROOM];                /* of a question that was said in part */
 	size_t rest_n;
 };
 
@@ -134,6 +135,18 @@ chance(unsigned percent)
 	return roll(100) < percent;
 }
 
+/* Most often none: then as much as fills sockets. */
+static const char *
+padding(void)
+{
+	static char pad[WIDEST + 1];
+	unsigned n = chance(85) ? 0 : 1 + roll(WIDEST - 1);
+
+	memset(pad, 'x', n);
+	pad[n] = '\0';
+	return pad;
+}
+
 static bool
 is_http(enum kind kind)
 {
@@ -151,13 +164,14 @@ is_by_id(enum kind kind)
 static size_t
 make_question(enum kind kind, const struct asking *q, char *to, size_t room)
 {
-	char body[64];
+	const char *pad = padding();
+	char body[ROOM];
 	int n;
 
 	switch (kind) {
 	case KIND_LINE:
 	case KIND_OWN:
-		n = snprintf(to, room, "%s %u\n", q->token % 5 == 0 ? "here" : q->token % 2 ? "get" : "set", q->token);
+		n = snprintf(to, room, "%s %u %s\n", q->token % 5 == 0 ? "here" : q->token % 2 ? "get" : "set", q->token, pad);
 		break;
 	case KIND_SAY:
 	case KIND_SAY_LINE:
@@ -168,8 +182,8 @@ make_question(enum kind kind, const struct asking *q, char *to, size_t room)
 		if (q->one_way)
 			n = snprintf(to, room, "{\"q\":%u}\n", q->token);
 		else
-			n = snprintf(to, room, "{\"m\":\"%s\",\"id\":%u,\"q\":%u}\n", q->token % 2 ? "get" : "set", q->id,
-			    q->token);
+			n = snprintf(to, room, "{\"m\":\"%s\",\"id\":%u,\"q\":%u,\"x\":\"%s\"}\n",
+			    q->token % 2 ? "get" : "set", q->id, q->token, pad);
 		break;
 	case KIND_TINY:
 		n = snprintf(to + 2, room - 2, "q%u", q->token) + 2;
@@ -177,8 +191,8 @@ make_question(enum kind kind, const struct asking *q, char *to, size_t room)
 		to[1] = (char)(q->id + 200);
 		break;
 	default:
-		n = kind == KIND_HTTP_PAIR ? snprintf(body, sizeof(body), "{\"q\":%u}", q->token) :
-					     snprintf(body, sizeof(body), "%s %u", q->token % 2 ? "get" : "set", q->token);
+		n = kind == KIND_HTTP_PAIR ? snprintf(body, sizeof(body), "{\"q\":%u,\"x\":\"%s\"}", q->token, pad) :
+					     snprintf(body, sizeof(body), "%s %u %s", q->token % 2 ? "get" : "set", q->token, pad);
 		n = snprintf(to, room, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", n, body);
 		break;
 	}
@@ -195,7 +209,7 @@ client_put(struct client *c, const char *at, size_t n)
 static void
 client_ask(struct client *c)
 {
-	char text[256];
+	char text[ROOM];
 	struct asking *q = &c->asked[c->count];
 
 	if (c->count == QUESTIONS || c->shut)
@@ -496,7 +510,8 @@ peer_answer(struct backend *p, unsigned which)
 {
 	enum kind speaks = listeners[p->listener].speaks;
 	struct due d = p->due[which];
-	char text[256], body[64];
+	const char *pad = padding();
+	char text[ROOM], body[ROOM];
 	int n;
 
 	memmove(&p->due[which], &p->due[which + 1], (p->pending - which - 1) * sizeof(p->due[0]));
@@ -508,15 +523,15 @@ peer_answer(struct backend *p, unsigned which)
 		text[1] = (char)d.id;
 		break;
 	case KIND_PAIR:
-		n = snprintf(text, sizeof(text), "{\"a\":%u,\"id\":%u}\n", d.token, d.id);
+		n = snprintf(text, sizeof(text), "{\"a\":%u,\"id\":%u,\"x\":\"%s\"}\n", d.token, d.id, pad);
 		break;
 	case KIND_HTTP_LINE:
-		n = snprintf(body, sizeof(body), "{\"a\":%u}", d.token);
+		n = snprintf(body, sizeof(body), "{\"a\":%u,\"x\":\"%s\"}", d.token, pad);
 		n = snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s",
 		    chance(90) ? "200 OK" : "404 Not Found", n, body);
 		break;
 	default:
-		n = snprintf(text, sizeof(text), d.beat ? "abeat\n" : "a%u\n", d.token);
+		n = snprintf(text, sizeof(text), d.beat ? "abeat\n" : "a%u %s\n", d.token, pad);
 		break;
 	}
 	peer_put(p, text, (size_t)n);
@@ -530,8 +545,7 @@ peer_answer(struct backend *p, unsigned which)
 static void
 peer_act(struct backend *p)
 {
-	static const char garbage[] = "garbage garbage garbage garbage garbage garbage garbage garbage garbage garbage "
-	    "garbage garbage garbage garbage garbage garbage garbage garbage garbage garbage garbage garbage\n";
+	static char garbage[2 * ROOM];
 	bool any = is_by_id(listeners[p->listener].speaks);
 
 	if (p->reads)
@@ -552,7 +566,7 @@ peer_act(struct backend *p)
 		return;
 	case 2:
 		if (chance(20))
-			peer_put(p, garbage, sizeof(garbage) - 1);
+			peer_put(p, memset(garbage, 'g', sizeof(garbage)), sizeof(garbage));
 		return;
 	case 3:
 		p->reads = chance(60);
@@ -571,6 +585,17 @@ peer_act(struct backend *p)
 	}
 }
 
+/* The one that the engine opened last is full soon. */
+static void
+narrow(void)
+{
+	const struct conn *c = road_peer_conn(&road);
+	int bytes = 4096;
+
+	if (c != NULL && chance(30))
+		setsockopt(c->wire.fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+}
+
 static void
 peers_accept(void)
 {
@@ -586,6 +611,7 @@ peers_accept(void)
 			memset(&peers[i], 0, sizeof(peers[i]));
 			peers[i].end = e;
 			peers[i].listener = l;
+			narrow();
 			peers[i].open = peers[i].reads = peers[i].answers = true;
 		}
 }
