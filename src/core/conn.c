@@ -76,7 +76,7 @@ conn_new(struct engine *e, int fd, enum side side, struct flow *flow)
 	c->out_end = &c->out;
 	c->backlog_end = &c->backlog;
 	c->write_timeout = c->idle_timeout = CONN_TIMEOUT;
-	c->opened = clock_ms();
+	c->opened = c->touched = clock_ms();
 	c->number = ++number;
 	c->all_next = e->conns;
 	c->all_back = &e->conns;
@@ -282,6 +282,8 @@ conn_close(struct conn *c)
 	c->wire_ops->close(&c->wire);
 	deadline_remove(&e->loop, &c->deadline);
 	upstream_forget(c);
+	if (c->peer != NULL)
+		c->peer->open--;
 	if (c->protocol != NULL && c->protocol->codec != NULL)
 		lane_closed(c);
 	conn_drop_output(c);
@@ -658,6 +660,7 @@ conn_read_once(struct conn *c, size_t *budget)
 	if (n <= 0)
 		return conn_read_stopped(c, n);
 	c->received += (size_t)n;
+	c->touched = clock_ms();
 	c->full = (size_t)n == room;
 	if (!c->full && !c->peer_fin)
 		c->readable = false;
@@ -919,6 +922,7 @@ static void
 conn_written(struct conn *c, size_t n)
 {
 	c->sent += n;
+	c->touched = clock_ms();
 	if (likely(c->backlog == NULL && n == c->out_n)) {
 		c->out_n = 0;
 		return;

@@ -153,6 +153,8 @@ struct conn {
 	struct addr *local;
 	uint64_t opened;                /* clock_ms() */
 	uint64_t number;                /* of this worker; for logs */
+	uint64_t touched;               /* clock_ms() when bytes were read or written last */
+	uint64_t turns;                 /* client: exchanges that began on it */
 	uint64_t received, sent;        /* bytes */
 
 	_Alignas(16) unsigned char state_of_protocol[CONN_STATE];

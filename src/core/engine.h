@@ -37,12 +37,15 @@ struct worker_shared {
 	_Atomic uint64_t beat;                  /* clock_ms() of its last pass */
 	_Atomic uint64_t passes;
 	_Atomic uint64_t accepted, connections; /* connections: open client connections now */
-	_Atomic uint64_t exchanges, bytes_in, bytes_out;
+	_Atomic uint64_t exchanges, messages;   /* exchanges: messages among them */
+	_Atomic uint64_t bytes_in, bytes_out;
 	_Atomic uint64_t reasons[REASON_COUNT];
 	_Atomic uint64_t log_dropped;
 	_Atomic uint64_t generation;
 	_Atomic uint64_t flows, flows_opened;   /* flows: open now */
 	_Atomic uint64_t datagrams_in, datagrams_out, datagrams_dropped;
+	_Atomic uint32_t doing;                 /* enum loop_doing */
+	struct peer_count peers[PEER_COUNTS];   /* upstream_count */
 };
 
 /* Why nobody is accepted; any bit pauses. */
@@ -61,6 +64,8 @@ struct engine {
 	size_t sink_count;
 	/* never NULL: private memory where there is no master */
 	struct worker_shared *shared;
+	const void *region;                     /* the shared memory that it is in */
+	struct peer_count uncounted;            /* of peers that have no place there */
 	struct map *peers;                      /* key -> struct peer_run; heap arena of its own */
 	struct arena arena;                     /* life of the process: peer runs */
 

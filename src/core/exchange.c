@@ -49,6 +49,7 @@ exchange_begin(struct conn *client)
 	ex->question.edits_end = &ex->question.edits;
 	ex->answer.edits_end = &ex->answer.edits;
 	client->exchange = ex;
+	client->turns++;
 	e->exchange_count++;
 	e->pins++;
 	loop_queue(&e->loop, LOOP_SETTLE, &ex->settle);
@@ -97,6 +98,7 @@ exchange_give(struct exchange *ex)
 {
 	struct engine *e = ex->engine;
 
+	exchange_land(ex);
 	if (!ex->settled)
 		e->pins--;
 	if (ex->snapshot != NULL)
@@ -178,6 +180,8 @@ exchange_finish(struct exchange *ex)
 	if (ex->reason != REASON_NONE)
 		engine_count(&e->shared->reasons[ex->reason], 1);
 	engine_count(&e->shared->exchanges, 1);
+	if (ex->unit != NULL)
+		engine_count(&e->shared->messages, 1);
 	engine_count(&e->shared->bytes_in, ex->received);
 	engine_count(&e->shared->bytes_out, ex->sent);
 	if (ex->log_sink >= 0)
@@ -524,6 +528,15 @@ exchange_answer_steps(struct exchange *ex, struct part *part)
 	}
 }
 
+static void
+exchange_note_head(struct exchange *ex)
+{
+	ex->head_us = clock_us();
+	if (ex->flight != NULL)
+		upstream_answered(ex->flight,
+		    ex->head_us - (ex->peer_us != 0 ? ex->peer_us : ex->started_us));
+}
+
 /* The head was written: its bytes are not ours beyond this call. */
 static void
 exchange_forget_head(struct message *m)
@@ -753,7 +766,7 @@ void
 exchange_answer(struct exchange *ex, bool last)
 {
 	exchange_enter(ex);
-	ex->head_us = clock_us();
+	exchange_note_head(ex);
 	if (likely(ex->answer.status < 300) || !exchange_intercept(ex)) {
 		if (unlikely(ex->keeps != 0))
 			exchange_tell_answer(ex);
@@ -790,7 +803,8 @@ void
 exchange_answer_message(struct exchange *ex, const struct codec *k, const struct unit *u)
 {
 	exchange_enter(ex);
-	ex->head_us = clock_us();
+	exchange_note_head(ex);
+	exchange_land(ex);
 	if (ex->client == NULL || ex->ending)
 		;
 	else if (ex->client->protocol->codec == NULL)
@@ -960,6 +974,7 @@ exchange_drop_peer(struct exchange *ex, bool clean)
 
 	if (p == NULL || ex->tunnelled)
 		return;
+	exchange_land(ex);
 	if (lane_is(p)) {
 		lane_leave(p, ex);
 		return;

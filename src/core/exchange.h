@@ -25,6 +25,7 @@ enum answer_state {
 struct exchange {
 	struct conn *client;            /* NULL: gone */
 	struct conn *peer;              /* or NULL */
+	struct peer_count *flight;      /* where it is counted: it has a peer; or NULL */
 	struct engine *engine;
 	struct snapshot *snapshot;      /* held; NULL for a talk that left the road */
 	const struct listener *listener;
@@ -117,6 +118,24 @@ static inline void *
 exchange_state(struct exchange *ex, const struct step *step)
 {
 	return ex->state + step->state_at;
+}
+
+/* It has, or had, a peer: its count is given back once the answer is there, or none will be. */
+static inline void
+exchange_land(struct exchange *ex)
+{
+	if (ex->flight == NULL)
+		return;
+	__atomic_store_n((uint32_t *)&ex->flight->in_flight, ex->flight->in_flight - 1, __ATOMIC_RELAXED);
+	ex->flight = NULL;
+}
+
+static inline void
+exchange_fly(struct exchange *ex, struct peer_count *c)
+{
+	exchange_land(ex);
+	ex->flight = c;
+	__atomic_store_n((uint32_t *)&c->in_flight, c->in_flight + 1, __ATOMIC_RELAXED);
 }
 
 /* A peer has, or will have in this pass, all there is to ask: error steps ask without a body. */

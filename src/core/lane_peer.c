@@ -358,6 +358,7 @@ open_one(struct exchange *ex, const struct protocol_ops *protocol, const struct 
 	a->end = &a->first;
 	a->next = a->oldest = 1;
 	a->run = ex->snapshot->upstream_runs[u->index].peers[p->index];
+	upstream_owns(ex->snapshot, u, p, c);
 	l->asked = a;
 	a->beat = u->heartbeat;
 	a->beat.send = heap_slice(u->heartbeat.send);

@@ -54,11 +54,20 @@ adopt_peer(struct engine *e, struct snapshot *s, const struct upstream *u, const
 	struct peer_run *run = find_run(e, u, p);
 
 	run->listed = true;
-	run->pool_idle = u->pool_idle;
+	/* One that says who its client is serves no other. */
+	run->pool_idle = u->proxy_line == PROXY_LINE_OFF ? u->pool_idle : 0;
 	run->pool_timeout = u->pool_timeout;
 	r->peers[p->index] = run;
-	if (s->shared_at != NULL)
-		r->states[p->index].shared = s->shared_at[p->shared];
+	r->states[p->index].count = &e->uncounted;
+	if (s->shared_at == NULL)
+		return;
+	r->states[p->index].shared = s->shared_at[p->shared];
+
+	uint32_t key = upstream_key(e->region, s->shared_at[p->shared]);
+	struct peer_count *count = upstream_count(e->shared->peers, key, true);
+
+	if (count != NULL)
+		r->states[p->index].count = count;
 }
 
 /* One block for all of it: the runs, then what they point to. */
@@ -139,7 +148,64 @@ states_of(const struct snapshot *s, const struct upstream *u)
 	return s->upstream_runs[u->index].states;
 }
 
+/* ------------------------------------------------------------------ what is counted */
+
+uint32_t
+upstream_key(const void *region, const struct peer_shared *shared)
+{
+	return (uint32_t)(((const char *)shared - (const char *)region) / 64 + 1);
+}
+
+/* The keys are nearly a sequence: most stand where they are looked for first. */
+struct peer_count *
+upstream_count(struct peer_count *table, uint32_t key, bool make)
+{
+	for (uint32_t i = key; i < key + PEER_COUNT_TRIES; i++) {
+		struct peer_count *c = &table[i % PEER_COUNTS];
+		uint32_t has = atomic_load_explicit(&c->key, memory_order_relaxed);
+
+		if (has == 0 && make)
+			atomic_store_explicit(&c->key, has = key, memory_order_relaxed);
+		if (has == key || has == 0)
+			return has == key ? c : NULL;
+	}
+	return NULL;
+}
+
+void
+upstream_publish(struct engine *e)
+{
+	const struct snapshot *s = e->snapshot;
+
+	for (size_t i = 0; s != NULL && i < s->upstream_count; i++)
+		for (size_t k = 0; k < s->upstreams[i]->peer_count; k++) {
+			const struct peer_run *run = s->upstream_runs[i].peers[k];
+			struct peer_count *c = s->upstream_runs[i].states[k].count;
+
+			atomic_store_explicit(
+			    &c->idle, (uint32_t)run->idle_count, memory_order_relaxed);
+			atomic_store_explicit(&c->open, run->open, memory_order_relaxed);
+		}
+}
+
+/* An eighth of each: the last dozen or so are what it shows. */
+void
+upstream_answered(struct peer_count *c, uint64_t us)
+{
+	uint32_t now = (uint32_t)MIN_OF(MAX_OF(us, UINT64_C(1)), (uint64_t)INT32_MAX);
+	uint32_t before = atomic_load_explicit(&c->latency, memory_order_relaxed);
+
+	atomic_store_explicit(&c->latency, before == 0 ? now : before - before / 8 + now / 8,
+	    memory_order_relaxed);
+}
+
 /* ------------------------------------------------------------------ whose turn it is */
+
+static bool
+is_drained(const struct peer_state *state)
+{
+	return unlikely(atomic_load_explicit(&state->shared->drained, memory_order_relaxed) != 0);
+}
 
 static bool
 peer_set_is_empty(const struct peer_set *set)
@@ -186,7 +252,7 @@ choose_among(const struct snapshot *s, const struct upstream *u, const struct pe
 	for (const struct peer *p = u->peers; p < u->peers + u->peer_count; p++) {
 		struct peer_state *state = &states[p->index];
 
-		if (p->backup != backup || p->down || peer_set_has(tried, p))
+		if (p->backup != backup || p->down || peer_set_has(tried, p) || is_drained(state))
 			continue;
 
 		uint64_t until = rests_until(p, state);
@@ -222,7 +288,7 @@ choose_rested(const struct snapshot *s, const struct upstream *u)
 	const struct peer *best = NULL;
 
 	for (const struct peer *p = u->peers; p < u->peers + u->peer_count; p++)
-		if (!p->down && (best == NULL ||
+		if (!p->down && !is_drained(&states[p->index]) && (best == NULL ||
 		    rests_since(p, &states[p->index]) < rests_since(best, &states[best->index])))
 			best = p;
 	if (best != NULL)
@@ -231,18 +297,18 @@ choose_rested(const struct snapshot *s, const struct upstream *u)
 }
 
 static const struct peer *
-choose_only(const struct upstream *u, const struct peer_set *tried)
+choose_only(const struct snapshot *s, const struct upstream *u, const struct peer_set *tried)
 {
 	const struct peer *p = u->peers;
 
-	return p->down || peer_set_has(tried, p) ? NULL : p;
+	return p->down || peer_set_has(tried, p) || is_drained(states_of(s, u)) ? NULL : p;
 }
 
 static const struct peer *
 choose(const struct snapshot *s, const struct upstream *u, const struct peer_set *tried)
 {
 	if (u->peer_count == 1)
-		return choose_only(u, tried);
+		return choose_only(s, u, tried);
 
 	const struct peer *p = choose_among(s, u, tried, false);
 
@@ -357,6 +423,14 @@ upstream_take(struct engine *e, const struct snapshot *s, const struct upstream 
 		return c;
 	}
 	return NULL;
+}
+
+void
+upstream_owns(const struct snapshot *s, const struct upstream *u, const struct peer *p,
+    struct conn *c)
+{
+	c->peer = s->upstream_runs[u->index].peers[p->index];
+	c->peer->open++;
 }
 
 void

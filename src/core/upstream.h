@@ -46,9 +46,23 @@ struct peer_shared {
 	_Atomic uint64_t down_until;    /* clock_ms(); 0: up */
 	_Atomic uint64_t window;        /* clock_ms() at which the counted fails began */
 	_Atomic uint32_t fails;
-	_Atomic uint32_t in_flight;
+	_Atomic uint32_t drained;       /* 1: nothing new is asked of it, until it is enabled */
 	_Atomic uint64_t taken, failed; /* counters */
 };
+
+/*
+ * What one worker has at one peer of an upstream: in its own part of shared memory, so that no count is
+ * shared, and none is left behind by a worker that dies.
+ */
+struct peer_count {
+	_Atomic uint32_t key;           /* of its peer_shared (upstream_key); 0: free */
+	_Atomic uint32_t in_flight;     /* exchanges, tunnels among them */
+	_Atomic uint32_t idle, open;    /* connections; written once a second */
+	_Atomic uint32_t latency;       /* us to the head of an answer, decaying; 0: none came */
+	uint32_t unused;
+};
+
+enum { PEER_COUNTS = 2048, PEER_COUNT_TRIES = 32 };
 
 /*
  * What a worker keeps for an address: found by (protocol, address, PROXY line), so it outlives
@@ -59,6 +73,7 @@ struct peer_run {
 	bool listed;                    /* in the snapshot adopted last */
 	struct conn *idle;              /* LIFO by conn->pool_next */
 	size_t idle_count;
+	uint32_t open;                  /* connections, those in use too */
 	int64_t pool_idle;              /* of the snapshot adopted last; 0: it is not there */
 	uint64_t pool_timeout;          /* ms */
 	/* connections that carry the messages of many clients (lane_peer.c) */
@@ -77,6 +92,7 @@ peer_run_is_same(const struct peer_run *a, const struct peer_run *b)
 /* What a worker keeps for a peer of one upstream. */
 struct peer_state {
 	struct peer_shared *shared;
+	struct peer_count *count;
 	int64_t current;                /* smooth weighted round robin */
 	/* it was chosen though it rested: what comes of that decides */
 	bool trial;
@@ -116,6 +132,9 @@ const struct peer *upstream_choose(struct engine *e, const struct snapshot *s,
 /* An idle connection of that peer, registered and open, or NULL. */
 struct conn *upstream_take(
     struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
+/* A connection to it was opened. */
+void upstream_owns(const struct snapshot *s, const struct upstream *u, const struct peer *p,
+    struct conn *c);
 /*
  * The connection (its `peer` is set, nothing of an exchange is left) is clean and may be kept: else
  * the caller closes it.
@@ -133,6 +152,15 @@ void upstream_worked(
     struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
 void upstream_failed(
     struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
+
+/* Counts stand in `table`, of PEER_COUNTS, by the place of the peer's own in shared memory. */
+uint32_t upstream_key(const void *region, const struct peer_shared *shared);
+/* NULL: it has none. `make`: if there is room. */
+struct peer_count *upstream_count(struct peer_count *table, uint32_t key, bool make);
+/* What is counted in this worker's memory goes to the shared one. */
+void upstream_publish(struct engine *e);
+/* An answer's head came so long after the question. */
+void upstream_answered(struct peer_count *c, uint64_t us);
 
 extern const struct directive upstream_rows[];   /* fill a struct upstream_block */
 struct upstream_block {

@@ -322,11 +322,10 @@ proxy_connect(struct exchange *ex, struct proxy_state *st)
 	struct conn *p = conn_open_peer(
 	    ex->engine, &st->peer->addr, protocol, ex, u->connect_timeout, builder_slice(&b));
 
-	if (p != NULL)
+	if (p != NULL) {
 		lane_outlive(p, ex);
-	/* One that says who its client is serves no other: it is not pooled. */
-	if (p != NULL && u->proxy_line == PROXY_LINE_OFF)
-		p->peer = ex->snapshot->upstream_runs[u->index].peers[st->peer->index];
+		upstream_owns(ex->snapshot, u, st->peer, p);
+	}
 	return p;
 }
 
@@ -389,6 +388,7 @@ proxy_reach(struct exchange *ex, const struct step *step)
 	    !ex->question.upgrade;
 	struct conn *p = pools ? upstream_take(ex->engine, ex->snapshot, u, st->peer) : NULL;
 
+	exchange_fly(ex, ex->snapshot->upstream_runs[u->index].states[st->peer->index].count);
 	ex->attempts++;
 	ex->peer_text = st->peer->text;
 	st->open = false;

@@ -27,6 +27,12 @@ storage_of(struct loop_event *e)
 
 /* ------------------------------------------------------------------ events */
 
+static void
+does(const struct loop *l, enum loop_doing what)
+{
+	__atomic_store_n((uint32_t *)l->doing, what, __ATOMIC_RELAXED);
+}
+
 /* libevent says nothing between waiting and the first callback: the first one asks for the time. */
 static void
 wake(struct loop *l)
@@ -35,6 +41,7 @@ wake(struct loop *l)
 		return;
 	l->awake = true;
 	clock_update();
+	does(l, LOOP_EVENTS);
 }
 
 static void
@@ -321,12 +328,17 @@ static void
 run_pass(struct loop *l)
 {
 	l->awake = false;
+	does(l, LOOP_WAITING);
 	event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY |
 	    (has_tasks(l) ? EVLOOP_NONBLOCK : 0));
 	wake(l);
+	does(l, LOOP_DEADLINES);
 	sweep(l);
+	does(l, LOOP_TASKS);
 	run_ready(l);
+	does(l, LOOP_WRITES);
 	loop_finish(l);
+	does(l, LOOP_ORDERS);
 	l->passes++;
 }
 
@@ -401,6 +413,7 @@ loop_open(struct loop *l)
 	for (int stage = 0; stage < LOOP_STAGES; stage++)
 		l->last[stage] = &l->first[stage];
 	scratch_init(&l->scratch);
+	l->doing = &l->own_doing;
 	clock_update();
 	return true;
 }

@@ -43,6 +43,9 @@ enum loop_stage {
 	LOOP_STAGES
 };
 
+/* What a pass is at: for who looks at a loop that hangs. */
+enum loop_doing { LOOP_WAITING, LOOP_EVENTS, LOOP_DEADLINES, LOOP_TASKS, LOOP_WRITES, LOOP_ORDERS };
+
 /*
  * A coarse deadline: a wheel of 100 ms slots. Setting one later than it stands is a store. Part of
  * its owner.
@@ -72,6 +75,8 @@ struct loop {
 	bool ticking, stop;
 	bool awake;                                   /* the clock was read in this pass */
 	uint64_t passes;
+	_Atomic uint32_t *doing;                      /* enum loop_doing is written there, ours unless said */
+	_Atomic uint32_t own_doing;
 };
 
 MUST_USE bool loop_open(struct loop *l);
