@@ -80,6 +80,7 @@ open_world(void **state)
 
 	scratch_init(&w->engine.loop.scratch);
 	arena_init(&w->engine.arena, NULL, 0);
+	w->engine.shared = arena_zalloc(&w->engine.arena, sizeof(*w->engine.shared));
 	w->engine.peers = arena_zalloc(&w->engine.arena, sizeof(*w->engine.peers));
 	map_init(w->engine.peers, &w->engine.arena, false);
 	w->upstream = (struct upstream){ .name = SLICE("app"), .protocol = &http, .peers = w->peers,
