@@ -211,6 +211,33 @@ class Echo(Case):
             flow.wait_for(lambda: len(s.workers()) == 2)
 
 
+class Reload(Case):
+    def test_flows_go_on(self):
+        """A flow stays with its peer; one of a listener that is gone is not answered any more."""
+        first, second = (self.backend(lambda d, n, i=i: [b"%d" % i + d]) for i in range(2))
+        text = "server { listen udp:127.0.0.1:@port@; protocol udp; proxy %s; }"
+        s = self.server(text % first + "server { listen 127.0.0.1:@port2@; return 200; }", main="workers 2;\n")
+        old = [self.source(s) for _ in range(6)]
+        for c in old:
+            self.assertEqual(c.ask(b"a"), b"0a")
+
+        def reload(text):
+            s.write("server.conf", "pid \"server.pid\"; workers 2; " + text)
+            before = s.said().count("reloaded in")
+            s.kill(signal.SIGHUP)
+            flow.wait_for(lambda: s.said().count("reloaded in") > before)
+
+        reload(text % second + "server { listen 127.0.0.1:@port2@; return 200; }")
+        for c in old:
+            self.assertEqual(c.ask(b"b"), b"0b")
+        self.assertEqual(self.source(s).ask(b"c"), b"1c")
+        reload("server { listen 127.0.0.1:@port2@; return 200; }")
+        for c in old:
+            with contextlib.suppress(ConnectionRefusedError):
+                c.send(b"d")
+                self.assertTrue(c.is_silent(0.05))
+
+
 class Proxy(Case):
     def test_there_and_back(self):
         peer = self.backend()
