@@ -7,6 +7,9 @@
 #include "base/memory.h"
 
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +19,6 @@
 /* Of the sanitizer's allocator_interface.h, which gcc does not install. */
 size_t __sanitizer_get_current_allocated_bytes(void);
 #elif defined(__GLIBC__)
-#include <malloc.h>
 #if __GLIBC_PREREQ(2, 33)
 #define MALLOC_TELLS 1
 #endif
@@ -132,6 +134,14 @@ memory_unreserve(void)
 {
 	while (reserve.held > 0)
 		free(reserve.pieces[--reserve.held]);
+}
+
+void
+memory_trim(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
 }
 
 /* ------------------------------------------------------------------ how much there is */

@@ -28,6 +28,8 @@ extern bool memory_is_short;
 bool memory_reserve(void);
 void memory_unreserve(void);
 
+/* What was freed goes back to the kernel, where malloc keeps it. */
+void memory_trim(void);
 /* Bytes that the program has from malloc, but for the reserve; of the whole process where malloc does not say. */
 size_t memory_in_use(void);
 

@@ -7,7 +7,10 @@
 
 #include "core/engine.h"
 
-enum { PIECE = 256 };                   /* of what a snapshot holds: given back in one pass */
+enum {
+	PIECE = 256,                    /* of what a snapshot holds: given back in one pass */
+	LARGE = 4 * 1024 * 1024         /* bytes: worth asking malloc for its pages */
+};
 
 struct snapshot *
 snapshot_new(void)
@@ -47,6 +50,7 @@ snapshot_on_piece(struct loop_task *t)
 	struct snapshot *s = CONTAINER_OF(t, struct snapshot, piece);
 
 	struct engine *e = s->engine;
+	bool large = s->arena.total > LARGE;
 
 	if (!arena_reset_some(&s->arena, PIECE)) {
 		loop_queue(&e->loop, LOOP_READY, t);
@@ -54,6 +58,8 @@ snapshot_on_piece(struct loop_task *t)
 	}
 	snapshot_end(s);
 	engine_trim_sinks(e);
+	if (large)
+		memory_trim();
 }
 
 static void

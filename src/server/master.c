@@ -428,17 +428,14 @@ master_send(const struct master_options *options, const char *word)
 	static const struct {
 		const char *word;
 		int number;
-	} words[] = { { "stop", SIGTERM }, { "quit", SIGQUIT }, { "reopen", SIGUSR1 } };
+	} words[] = { { "stop", SIGTERM }, { "quit", SIGQUIT }, { "reopen", SIGUSR1 },
+		{ "reload", SIGHUP } };
 	size_t i = 0;
 
 	while (i < ARRAY_COUNT(words) && strcmp(words[i].word, word) != 0)
 		i++;
 	if (i == ARRAY_COUNT(words)) {
-		if (strcmp(word, "reload") == 0)
-			process_refuse("reload is not supported yet: quit and start again");
-		else
-			process_refuse(
-			    "unknown signal \"%s\": stop, quit or reopen is meant", word);
+		process_refuse("unknown signal \"%s\": stop, quit, reopen or reload is meant", word);
 		return 1;
 	}
 	char *path = configured_pid_path(options);

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -352,9 +351,7 @@ work(struct aside *a)
 		j->made = NULL;
 	}
 	regex_end_thread();
-#ifdef __GLIBC__
-	malloc_trim(0);         /* the tree of the configuration was large, and is gone */
-#endif
+	memory_trim();          /* the tree of the configuration was large, and is gone */
 }
 
 static void go(struct worker *w);

@@ -722,13 +722,15 @@ class Processes(unittest.TestCase):
         time.sleep(0.3)
         self.assertEqual(server.workers(), workers)
 
-    def test_reload_is_not_there_yet(self):
+    def test_reload(self):
+        """In place: the same processes. (test_reload.py has the rest.)"""
         server = Server(self).start()
+        workers = server.workers()
         server.signal(signal.SIGHUP)
-        self.assertTrue(until(lambda: "reload: not supported yet" in server.log()))
-        run = server.run("-s", "reload")
-        self.assertEqual(run.returncode, 1)
-        self.assertIn("reload is not supported yet", run.stderr)
+        self.assertTrue(until(lambda: "reloaded in" in server.log()))
+        self.assertEqual(server.run("-s", "reload").returncode, 0)
+        self.assertTrue(until(lambda: server.log().count("reloaded in") == 2))
+        self.assertEqual(server.workers(), workers)
         self.assert_served(server, 4)
 
     def test_send_without_a_master(self):

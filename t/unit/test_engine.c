@@ -540,21 +540,31 @@ swaps(void **state)
 	road_turn(&road);
 	end_read(&e);
 	assert_true(end_has(&e, "\r\n\r\nnew"));
-	/* its listener is gone: the next question finds no one */
+	/* its listener is gone: one more question, and it is told that it was the last */
 	end_say(&f, GET);
 	road_turn(&road);
-	end_expect(&f, "");
+	end_read(&f);
+	assert_true(end_has(&f, "\r\nConnection: close\r\n\r\nx"));
 	assert_true(f.ended);
-	assert_null(road.engine.bindings[2].listener);
 
-	/* who comes where nothing listens any more is let go */
+	/* who waits there when its sockets close is served, too */
 	struct end late = connect_to(&b);
 
+	engine_remove(&road.engine, 2);
+	assert_null(road.engine.bindings[2].accepters);
+	assert_null(road.engine.bindings[2].listener);
+	end_say(&late, GET);
 	road_turn(&road);
 	end_read(&late);
+	assert_true(end_has(&late, "\r\nConnection: close\r\n\r\nx"));
 	assert_true(late.ended);
-	engine_unaccept(&road.engine, 2, -1);
-	assert_null(road.engine.bindings[2].accepters);
+	/* who says nothing is waited for a moment, and then nothing holds the old one */
+	road_wait(&road, 10 * 1000);
+	end_read(&idle);
+	assert_true(idle.ended);
+	road_wait(&road, 3000);
+	assert_ptr_equal(road.engine.snapshots, road.engine.snapshot);
+	assert_null(road.engine.snapshot->older);
 	end_close(&e);
 	end_close(&f);
 	end_close(&idle);
