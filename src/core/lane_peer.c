@@ -213,7 +213,7 @@ lane_peer_part(struct conn *c, bool gone)
 	if (a == NULL || (!gone && (a->run->listed || !a->shared)))
 		return;
 	a->leaving = true;
-	if (a->first == NULL && a->open == 0)
+	if (a->first == NULL)
 		become_idle(a);
 }
 

@@ -203,7 +203,9 @@ proxy_feed(struct exchange *ex, struct proxy_state *st)
 {
 	if (st->kept_n == 0 && st->kept_last)
 		proxy_send_piece(ex, st);
-	while (ex->peer != NULL && st->fed != st->kept_n && !ex->peer->congested)
+	/* A message is gathered before it is sent: no room is needed, and none is told of. */
+	while (ex->peer != NULL && st->fed != st->kept_n &&
+	    (!ex->peer->congested || lane_is(ex->peer)))
 		proxy_send_piece(ex, st);
 	if (ex->peer == NULL)           /* it is no message of the peer's protocol */
 		return;

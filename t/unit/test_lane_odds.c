@@ -533,6 +533,39 @@ test_kept_goes_out(void **state)
 	END_ALL(c);
 }
 
+/* What is gathered for a message waits for no room on the connection that others have filled. */
+static void
+test_gathered_for_full(void **state)
+{
+	open_with(LINE, "protocol line; pool { connections 1; }",
+	    "server h { listen 127.0.0.1:9; buffer { question 64k; } proxy one; }\n"
+	    "server s { listen 127.0.0.1:10; protocol line; proxy one; }");
+
+	struct end s = client(2), c = client(1);
+	int bytes = 4096;
+
+	road_say(&road, &s, "first\n");
+
+	struct end p = accepted(back);
+
+	assert_int_equal(setsockopt(road_peer_conn(&road)->wire.fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
+	while (!road_peer_conn(&road)->congested) {
+		struct end one = client(2);
+
+		road_say(&road, &one, "one of many that fill the socket of the peer\n");
+		conn_break(one.conn, ECONNRESET);
+		end_close(&one);
+		road_turn(&road);
+	}
+	post(&c, "the last");
+	for (int i = 0; i < 10; i++) {
+		end_read(&p);
+		road_turn(&road);
+	}
+	assert_true(end_has(&p, "the last\n"));
+	END_ALL(s, c, p);
+}
+
 /* A body that is too much for a message, in pieces. */
 static void
 test_too_much(void **state)
@@ -684,6 +717,7 @@ main(int argc, char **argv)
 		TEST(test_greeting),
 		TEST(test_congested_over_http),
 		TEST(test_kept_goes_out),
+		TEST(test_gathered_for_full),
 		TEST(test_too_much),
 		TEST(test_asked_anew_and_gone),
 		TEST(test_reload),
