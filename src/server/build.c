@@ -146,6 +146,7 @@ build_main(struct build *b)
 	s->error_level = m->error_level;
 	s->connections_max = m->connections_max;
 	s->memory_max = m->memory_max;
+	s->drain_deadline = m->drain.deadline;
 	s->pid_path = output_path(b, m->pid_path);
 	if (!slice_is(m->error_path, "stderr"))
 		s->error_path = output_path(b, m->error_path);
@@ -299,6 +300,8 @@ run(struct build *b, FILE *effective)
 
 	if (!parse(b, &tree))
 		return false;
+	if (b->in->parts != NULL)
+		compare_read(b->in->parts, b->in->files->arena, tree);
 
 	bool parsed = b->diag->errors == errors;
 

@@ -11,6 +11,7 @@
 
 #include "core/protocol.h"
 #include "core/snapshot.h"
+#include "server/compare.h"
 
 struct build_input {
 	/*
@@ -24,6 +25,8 @@ struct build_input {
 	/* what may be shared with it (patterns are, by themselves; nothing else yet); or NULL */
 	const struct snapshot *previous;
 	bool trace;                     /* keep origins, for -T */
+	/* what is in it, by name, in the arena of `files`; or NULL */
+	struct compare_list *parts;
 };
 
 /*

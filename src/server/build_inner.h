@@ -13,6 +13,10 @@
 
 /* ------------------------------------------------------------------ what the rows fill */
 
+struct drain_block {
+	uint64_t deadline;              /* ms; 0: any time */
+};
+
 struct main_block {
 	struct name user, group;
 	int64_t workers;                /* 0: auto */
@@ -22,6 +26,7 @@ struct main_block {
 	int error_level;                /* index into log_level_names */
 	int64_t connections_max;
 	uint64_t memory_max;
+	struct drain_block drain;
 	struct server_settings defaults;
 	struct list upstreams;          /* struct filled of struct named_upstream */
 	struct list maps;               /* … of struct map_block */

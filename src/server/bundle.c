@@ -19,7 +19,7 @@ enum { SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
 _Static_assert(sizeof(struct bundle_header) % 8 == 0 && sizeof(struct bundle_listener) % 8 == 0 &&
     sizeof(struct bundle_shared) % 8 == 0 && sizeof(struct bundle_source) % 8 == 0 &&
-    sizeof(struct bundle_text) % 8 == 0, "tables follow each other without gaps");
+    sizeof(struct bundle_text) % 8 == 0 && sizeof(struct bundle_part) % 8 == 0, "tables follow each other without gaps");
 
 enum endpoint_transport
 bundle_transport(const struct listener *l)
@@ -38,6 +38,8 @@ struct writer {
 	struct bundle_text *logs;
 	struct bundle_shared *shared;
 	struct bundle_source *sources;
+	struct bundle_part *parts;
+	size_t part_count;
 	struct bundle_text *names;
 	size_t name_count, name_room;
 	char *pool;
@@ -124,6 +126,19 @@ put_sources(struct writer *w, const struct sources *files)
 }
 
 static void
+put_parts(struct writer *w, const struct compare_list *list)
+{
+	w->part_count = list != NULL ? list->count : 0;
+	w->parts = arena_array(&w->arena, w->part_count, sizeof(*w->parts));
+	for (size_t i = 0; i < w->part_count; i++) {
+		const struct compare_part *p = &list->parts[i];
+
+		w->parts[i] = (struct bundle_part){ put_text(w, p->name), put_text(w, p->of),
+			p->fingerprint, p->kind, p->nth };
+	}
+}
+
+static void
 put_settings(struct writer *w, const struct bundle_contents *c)
 {
 	const struct snapshot *s = c->snapshot;
@@ -157,6 +172,7 @@ put_all(struct writer *w, const struct bundle_contents *c)
 		w->logs[i] = put_text(w, s->logs[i].path);
 	put_shared(w, c);
 	put_sources(w, c->files);
+	put_parts(w, c->parts);
 }
 
 static bool
@@ -191,6 +207,7 @@ write_tables(struct writer *w, const struct bundle_contents *c, int fd)
 		{ &h->shared, w->shared, s->shared_count, sizeof(*w->shared) },
 		{ &h->sources, w->sources, c->files->count, sizeof(*w->sources) },
 		{ &h->names, w->names, w->name_count, sizeof(*w->names) },
+		{ &h->parts, w->parts, w->part_count, sizeof(*w->parts) },
 		{ &h->texts, w->pool, w->n, 1 },
 	};
 
@@ -323,6 +340,19 @@ sources_fit(const char *at)
 }
 
 static bool
+parts_fit(const char *at)
+{
+	const struct bundle_header *h = (const void *)at;
+	const struct bundle_part *all = (const void *)(at + h->parts.at);
+
+	for (size_t i = 0; i < h->parts.count; i++)
+		if (!text_fits(at, all[i].name) || !text_fits(at, all[i].of) ||
+		    all[i].kind >= COMPARE_KINDS)
+			return false;
+	return true;
+}
+
+static bool
 texts_fit(const char *at, struct bundle_table table, bool (*fits)(const char *, struct bundle_text))
 {
 	const struct bundle_text *all = (const void *)(at + table.at);
@@ -341,6 +371,7 @@ tables_fit(const struct bundle_header *h)
 	    table_fits(h->shared, sizeof(struct bundle_shared), h->size) &&
 	    table_fits(h->sources, sizeof(struct bundle_source), h->size) &&
 	    table_fits(h->names, sizeof(struct bundle_text), h->size) &&
+	    table_fits(h->parts, sizeof(struct bundle_part), h->size) &&
 	    table_fits(h->texts, 1, h->size) && h->listeners.count <= BINDINGS_MAX;
 }
 
@@ -365,7 +396,7 @@ bundle_check(const void *at, size_t n)
 	    h->version == BUNDLE_VERSION && h->header_size == sizeof(*h) && h->size == n &&
 	    tables_fit(h) && settings_fit(at) && listeners_fit(at) && shared_fit(at) &&
 	    texts_fit(at, h->logs, plain_text_fits) && texts_fit(at, h->names, text_fits) &&
-	    sources_fit(at);
+	    sources_fit(at) && parts_fit(at);
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -431,6 +462,48 @@ bundle_log(const struct bundle *b, size_t index)
 	const struct bundle_text *logs = (const void *)(b->at + b->header->logs.at);
 
 	return bundle_text(b, logs[index]);
+}
+
+void
+bundle_parts(const struct bundle *b, struct compare_list *list, struct arena *arena)
+{
+	const struct bundle_part *all = (const void *)(b->at + b->header->parts.at);
+
+	list->count = list->room = b->header->parts.count;
+	list->parts = arena_array(arena, list->count, sizeof(*list->parts));
+	for (size_t i = 0; i < list->count; i++)
+		list->parts[i] = (struct compare_part){ bundle_text(b, all[i].name),
+			bundle_text(b, all[i].of), all[i].fingerprint, all[i].kind, all[i].nth };
+}
+
+static const struct bundle_source *
+find_source(const struct bundle *b, struct slice name)
+{
+	const struct bundle_source *all = (const void *)(b->at + b->header->sources.at);
+
+	for (size_t i = 0; i < b->header->sources.count; i++)
+		if (all[i].kind == SOURCE_FILE && slice_equal(bundle_text(b, all[i].name), name))
+			return &all[i];
+	return NULL;
+}
+
+bool
+bundle_code_changed(const struct bundle *before, const struct bundle *now)
+{
+	const struct bundle_source *all = (const void *)(now->at + now->header->sources.at);
+
+	for (size_t i = 0; i < now->header->sources.count; i++) {
+		struct slice text = bundle_text(now, all[i].text);
+		const struct bundle_source *was;
+
+		if (!slice_starts(text, SLICE("\x7f" "ELF")))
+			continue;
+		was = find_source(before, bundle_text(now, all[i].name));
+		if (was != NULL && was->text.n != 0 &&
+		    !slice_equal(bundle_text(before, was->text), text))
+			return true;
+	}
+	return false;
 }
 
 static void

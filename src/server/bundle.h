@@ -13,6 +13,7 @@
 
 #include "config/source.h"
 #include "core/engine.h"
+#include "server/compare.h"
 
 enum {
 	BUNDLE_VERSION = 1,
@@ -47,6 +48,13 @@ struct bundle_shared {
 	uint64_t offset;
 };
 
+/* struct compare_part as it is kept. */
+struct bundle_part {
+	struct bundle_text name, of;
+	uint64_t fingerprint;
+	uint32_t kind, nth;
+};
+
 struct bundle_source {
 	struct bundle_text name, shown, text;
 	uint64_t first_name, name_count;        /* of a glob: in the table of names */
@@ -69,7 +77,7 @@ struct bundle_header {
 	uint32_t version, header_size;
 	uint64_t size;                  /* of all */
 	/* logs, names: struct bundle_text; texts: bytes */
-	struct bundle_table listeners, logs, shared, sources, names, texts;
+	struct bundle_table listeners, logs, shared, sources, names, parts, texts;
 	/* as build_snapshot wants them */
 	struct bundle_text path, prefix, directory, shown_directory;
 	struct bundle_text pid_path, error_path;
@@ -91,6 +99,7 @@ struct bundle_contents {
 	struct bundle_identity identity;
 	uint64_t descriptors;
 	uint32_t workers;
+	const struct compare_list *parts;       /* or NULL */
 };
 
 /* A sealed memfd, or -1 with errno. */
@@ -122,8 +131,13 @@ struct slice bundle_text(const struct bundle *b, struct bundle_text text);
 const struct bundle_listener *bundle_listeners(const struct bundle *b);
 const struct bundle_shared *bundle_shared(const struct bundle *b);
 struct slice bundle_log(const struct bundle *b, size_t index);
+/* What is in it, by name; texts stay in the bundle. */
+void bundle_parts(const struct bundle *b, struct compare_list *list, struct arena *arena);
 /* The set of files as it was read: no disk. It points into the bundle, which must outlive it. */
 void bundle_sources(const struct bundle *b, struct sources *files, struct arena *arena);
+
+/* A file of machine code (a module) that both were made with is another one now. */
+bool bundle_code_changed(const struct bundle *before, const struct bundle *now);
 
 enum endpoint_transport bundle_transport(const struct listener *l);
 

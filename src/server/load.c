@@ -180,6 +180,7 @@ bundle_of(const struct load_input *in, const struct build_input *build, const st
 		.files = build->files,
 		.path = build->path,
 		.prefix = build->prefix,
+		.parts = build->parts,
 		.bindings = bindings,
 		.offsets = offsets,
 		.workers = s->workers > 0 ? (uint32_t)s->workers : MIN_OF(load_cpus(), BUNDLE_WORKERS_MAX),
@@ -204,6 +205,23 @@ bundle_of(const struct load_input *in, const struct build_input *build, const st
 	return fd;
 }
 
+static void
+add_listeners(struct compare_list *parts, struct arena *a, const struct snapshot *s)
+{
+	for (size_t i = 0; i < s->listener_count; i++)
+		compare_add(parts, a, &(struct compare_part){ .kind = COMPARE_LISTENER,
+			.name = s->listeners[i].text, .fingerprint = s->listeners[i].fingerprint });
+}
+
+static void
+say_changes(const struct load_input *in, const struct compare_list *parts, struct arena *a)
+{
+	struct compare_list before;
+
+	bundle_parts(in->running, &before, a);
+	compare_print(&before, parts, stderr);
+}
+
 /* The memfd, or -1: the errors were said. */
 static int
 make(const struct load_input *in)
@@ -211,7 +229,8 @@ make(const struct load_input *in)
 	struct arena arena;
 	struct sources files;
 	struct diag diag;
-	struct build_input build = { .files = NULL };
+	struct compare_list parts = { .count = 0 };
+	struct build_input build = { .parts = &parts };
 	int fd = -1;
 
 	arena_init(&arena, NULL, 0);
@@ -221,7 +240,10 @@ make(const struct load_input *in)
 	struct snapshot *s = build_snapshot(&build, &diag);
 	diag_print(&diag, stderr);
 	if (s != NULL) {
+		add_listeners(&parts, &arena, s);
 		fd = bundle_of(in, &build, s);
+		if (fd >= 0 && in->running != NULL)
+			say_changes(in, &parts, &arena);
 		snapshot_release(NULL, s);
 	}
 	fflush(stderr);
@@ -243,8 +265,10 @@ run_child(const struct load_input *in, int to)
 	sigemptyset(&none);
 	process_unblock_signals(&none);
 
-	if (in->running != NULL)
+	if (in->running != NULL) {
 		dup2(in->said, STDERR_FILENO);
+		setvbuf(stderr, NULL, _IOFBF, BUFSIZ);
+	}
 
 	int fd = make(in);
 	bool told = fd >= 0 && socket_pass(to, verdict_good, sizeof(verdict_good), &fd, 1);

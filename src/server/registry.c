@@ -255,6 +255,20 @@ static const struct argument module_arguments[] = {
 	{ 0 },
 };
 
+static const struct argument deadline_arguments[] = {
+	{ .name = "DURATION", .type = &type_duration, .min = 1 },
+	{ 0 },
+};
+
+static const struct directive drain_rows[] = {
+	{ "deadline", DIRECTIVE_SETTING, .arguments = deadline_arguments,
+	    .offset = offsetof(struct drain_block, deadline),
+	    .help = "How long they have: what is left then is cut, tunnels too. Without it they have "
+	    "all the time they want." },
+	{ 0 },
+};
+
+static const struct table drain_tables[] = { { drain_rows, 0 }, { NULL, 0 } };
 static const struct table defaults_tables[] = { { server_settings_rows, 0 }, { NULL, 0 } };
 static const struct table map_tables[] = { { map_rows, 0 }, { NULL, 0 } };
 static const struct table limit_tables[] = { { limit_rows, 0 }, { NULL, 0 } };
@@ -279,6 +293,11 @@ static const struct directive main_rows[] = {
 	    .help = "How much memory a worker may use; without it there is no bound. At 80 % "
 	    "kept connections end with their answer and new questions get 503, at 95 % clients "
 	    "wait to be accepted." },
+	{ "drain", DIRECTIVE_BLOCK, .offset = offsetof(struct main_block, drain),
+	    .inside = drain_tables,
+	    .help = "What becomes of connections that cannot stay: because their listener is gone or "
+	    "speaks otherwise since a reload, or because their process leaves (quit). They end with "
+	    "what is running on them; HTTP is told by Connection: close." },
 	{ "daemon", DIRECTIVE_SETTING, .arguments = flag_arguments,
 	    .offset = offsetof(struct main_block, daemon),
 	    .otherwise = "off",

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Fingerprints are of the words, not of where they stand: neither a comment nor a line that moved is a
+ * change. What is told apart is what has a name.
+ */
+#include "server/compare.h"
+
+#include "base/map.h"
+
+enum { SHOWN = 20 };                    /* lines of one kind of change; the rest is a number */
+
+static const char *const kind_names[COMPARE_KINDS][2] = {
+	[COMPARE_LISTENER] = { "listener", "listeners" },
+	[COMPARE_UPSTREAM] = { "upstream", "upstreams" },
+	[COMPARE_PEER] = { "peer", "peers" },
+	[COMPARE_SERVER] = { "server", "servers" },
+	[COMPARE_ROUTE] = { "route", "routes" },
+	[COMPARE_PROTOCOL] = { "protocol", "protocols" },
+	[COMPARE_LIMIT] = { "limit", "limits" },
+	[COMPARE_MAP] = { "map", "maps" },
+	[COMPARE_MODULE] = { "module", "modules" },
+	[COMPARE_SETTING] = { "setting", "settings" },
+};
+
+/* ------------------------------------------------------------------ fingerprints */
+
+static uint64_t
+add_slice(uint64_t so_far, struct slice s)
+{
+	return fingerprint_add(fingerprint_add(so_far, &s.n, sizeof(s.n)), s.at, s.n);
+}
+
+static uint64_t
+add_value(uint64_t so_far, const struct value *v)
+{
+	return add_slice(fingerprint_add(so_far, v->kind == VALUE_WORD ? "w" : "s", 1), v->raw);
+}
+
+static uint64_t
+add_expression(uint64_t so_far, const struct expression *e)
+{
+	const unsigned char what[] = { (unsigned char)e->kind, (unsigned char)e->comparison, e->negated };
+
+	so_far = fingerprint_add(so_far, what, sizeof(what));
+	if (e->left != NULL)
+		so_far = add_expression(so_far, e->left);
+	if (e->right != NULL)
+		so_far = add_expression(so_far, e->right);
+	so_far = add_value(so_far, &e->field);
+	for (size_t i = 0; i < e->operand_count; i++)
+		so_far = add_value(so_far, &e->operands[i]);
+	return fingerprint_add(so_far, ")", 1);
+}
+
+static uint64_t add_block(uint64_t so_far, const struct block *b, const char *except);
+
+static uint64_t
+add_statement(uint64_t so_far, const struct statement *s, const char *except)
+{
+	for (size_t i = 0; i < s->value_count; i++)
+		so_far = add_value(so_far, &s->values[i]);
+	if (s->when != NULL)
+		so_far = add_expression(so_far, s->when);
+	if (s->block != NULL)
+		so_far = add_block(so_far, s->block, except);
+	return fingerprint_add(so_far, ";", 1);
+}
+
+/* All of it but statements of that word, which are parts of their own. */
+static uint64_t
+add_block(uint64_t so_far, const struct block *b, const char *except)
+{
+	so_far = fingerprint_add(so_far, "{", 1);
+	for (const struct statement *s = b->first; s != NULL; s = s->next)
+		if (except == NULL || !slice_is(s->values[0].raw, except))
+			so_far = add_statement(so_far, s, NULL);
+	return fingerprint_add(so_far, "}", 1);
+}
+
+/* ------------------------------------------------------------------ the list */
+
+static struct slice
+second(const struct statement *s)
+{
+	return s->value_count > 1 ? s->values[1].raw : SLICE_EMPTY;
+}
+
+void
+compare_add(struct compare_list *list, struct arena *a, const struct compare_part *part)
+{
+	*ARENA_PUSH(a, list->parts, list->count, list->room) = *part;
+}
+
+static void
+add_part(struct compare_list *list, struct arena *a, enum compare_kind kind, struct slice name,
+    struct slice of, const struct statement *s, const char *except)
+{
+	compare_add(list, a, &(struct compare_part){ .kind = kind, .name = name, .of = of,
+		.fingerprint = add_statement(FINGERPRINT_START, s, except) });
+}
+
+/* As it is written: `= /x`, `~ "^/u"`. */
+static struct slice
+written(struct arena *a, const struct statement *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 1; i < s->value_count; i++)
+		n += s->values[i].raw.n + 1;
+
+	struct builder b = builder_on(arena_alloc(a, n + 1), n);
+
+	for (size_t i = 1; i < s->value_count; i++) {
+		if (i > 1)
+			builder_byte(&b, ' ');
+		builder_slice_put(&b, s->values[i].raw);
+	}
+	return builder_slice(&b);
+}
+
+/* Each statement of that word in the block is a part. */
+static void
+add_inner(struct compare_list *list, struct arena *a, const struct statement *outer, const char *word,
+    enum compare_kind kind, struct slice of)
+{
+	for (const struct statement *s = outer->block->first; s != NULL; s = s->next)
+		if (slice_is(s->values[0].raw, word))
+			add_part(list, a, kind,
+			    kind == COMPARE_ROUTE ? written(a, s) : second(s), of, s, NULL);
+}
+
+/* A server without a name goes by its first one, or by where it listens. */
+static struct slice
+server_name(const struct statement *server)
+{
+	static const char *const words[] = { "server_name", "listen" };
+
+	if (server->value_count > 1)
+		return server->values[1].raw;
+	for (size_t i = 0; i < ARRAY_COUNT(words); i++)
+		for (const struct statement *s = server->block->first; s != NULL; s = s->next)
+			if (slice_is(s->values[0].raw, words[i]) && s->value_count > 1)
+				return s->values[1].raw;
+	return SLICE_EMPTY;
+}
+
+static void
+read_one(struct compare_list *list, struct arena *a, const struct statement *s)
+{
+	static const struct {
+		const char *word;
+		enum compare_kind kind;
+	} plain[] = { { "protocol", COMPARE_PROTOCOL }, { "limit", COMPARE_LIMIT },
+		{ "map", COMPARE_MAP }, { "module", COMPARE_MODULE } };
+	struct slice word = s->values[0].raw;
+
+	if (s->block != NULL && slice_is(word, "server")) {
+		struct slice name = server_name(s);
+
+		add_part(list, a, COMPARE_SERVER, name, SLICE_EMPTY, s, "route");
+		add_inner(list, a, s, "route", COMPARE_ROUTE, name);
+		return;
+	}
+	if (s->block != NULL && slice_is(word, "upstream")) {
+		add_part(list, a, COMPARE_UPSTREAM, second(s), SLICE_EMPTY, s, "server");
+		add_inner(list, a, s, "server", COMPARE_PEER, second(s));
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_COUNT(plain); i++)
+		if (slice_is(word, plain[i].word)) {
+			add_part(list, a, plain[i].kind, second(s), SLICE_EMPTY, s, NULL);
+			return;
+		}
+	add_part(list, a, COMPARE_SETTING, word, SLICE_EMPTY, s, NULL);
+}
+
+static struct slice
+key_of(struct arena *a, const struct compare_part *p)
+{
+	const uint32_t numbers[] = { p->kind, p->nth, (uint32_t)p->of.n };
+	size_t n = sizeof(numbers) + p->of.n + p->name.n;
+	struct builder b = builder_on(arena_alloc(a, n), n);
+
+	builder_put(&b, (const char *)numbers, sizeof(numbers));
+	builder_slice_put(&b, p->of);
+	builder_slice_put(&b, p->name);
+	return builder_slice(&b);
+}
+
+void
+compare_read(struct compare_list *list, struct arena *a, const struct block *tree)
+{
+	struct map known;
+
+	map_init(&known, a, false);
+	for (const struct statement *s = tree->first; s != NULL; s = s->next)
+		read_one(list, a, s);
+	for (size_t i = 0; i < list->count; i++) {
+		struct compare_part *p = &list->parts[i];
+		struct slice key = key_of(a, p);
+		const struct compare_part *last = map_find(&known, key);
+
+		if (last != NULL)
+			p->nth = last->nth + 1;
+		map_set(&known, key, p);
+	}
+}
+
+/* ------------------------------------------------------------------ the comparison */
+
+enum change { ADDED, REMOVED, CHANGED, CHANGES };
+
+struct differences {
+	size_t counts[CHANGES][COMPARE_KINDS];
+	size_t all;
+	FILE *to;
+};
+
+static void
+put_slice(FILE *to, struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.at[i];
+
+		if (c >= ' ' && c != 0x7f)
+			fputc(c, to);
+		else
+			fprintf(to, "\\x%02x", c);
+	}
+}
+
+static void
+note(struct differences *c, enum change change, const struct compare_part *p)
+{
+	static const char *const words[CHANGES] = { "added", "removed", "changed" };
+	bool of_server = p->kind == COMPARE_ROUTE;
+
+	c->all++;
+	if (++c->counts[change][p->kind] > SHOWN)
+		return;
+	fprintf(c->to, "%s %s ", words[change], kind_names[p->kind][0]);
+	if (p->name.n != 0)
+		put_slice(c->to, p->name);
+	else
+		fputs(of_server ? "(of all paths)" : "(without a name)", c->to);
+	if (p->nth != 0)
+		fprintf(c->to, " (number %u of them)", p->nth + 1);
+	if (p->of.n != 0) {
+		fputs(of_server ? " of server " : " of upstream ", c->to);
+		put_slice(c->to, p->of);
+	}
+	fputc('\n', c->to);
+}
+
+static void
+note_rest(const struct differences *c)
+{
+	static const char *const words[CHANGES] = { "added", "removed", "changed" };
+
+	for (int change = 0; change < CHANGES; change++)
+		for (int kind = 0; kind < COMPARE_KINDS; kind++) {
+			size_t n = c->counts[change][kind];
+
+			if (n > SHOWN)
+				fprintf(c->to, "%s %zu %s more\n", words[change], n - SHOWN,
+				    kind_names[kind][n - SHOWN != 1]);
+		}
+}
+
+static bool
+are_equal(const struct compare_list *a, const struct compare_list *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (a->parts[i].fingerprint != b->parts[i].fingerprint ||
+		    a->parts[i].kind != b->parts[i].kind ||
+		    !slice_equal(a->parts[i].name, b->parts[i].name) ||
+		    !slice_equal(a->parts[i].of, b->parts[i].of))
+			return false;
+	return true;
+}
+
+static void
+index_parts(struct map *map, struct arena *a, const struct compare_list *list)
+{
+	map_init(map, a, false);
+	for (size_t i = 0; i < list->count; i++)
+		map_set(map, key_of(a, &list->parts[i]), &list->parts[i]);
+}
+
+void
+compare_print(const struct compare_list *before, const struct compare_list *now, FILE *to)
+{
+	struct differences c = { .to = to };
+	struct map old, new;
+	struct arena a;
+
+	if (are_equal(before, now)) {
+		fputs("nothing changed\n", to);
+		return;
+	}
+	arena_init(&a, NULL, 0);
+	index_parts(&old, &a, before);
+	index_parts(&new, &a, now);
+	for (size_t i = 0; i < now->count; i++) {
+		const struct compare_part *p = &now->parts[i];
+		const struct compare_part *was = map_find(&old, key_of(&a, p));
+
+		if (was == NULL)
+			note(&c, ADDED, p);
+		else if (was->fingerprint != p->fingerprint)
+			note(&c, CHANGED, p);
+	}
+	for (size_t i = 0; i < before->count; i++)
+		if (map_find(&new, key_of(&a, &before->parts[i])) == NULL)
+			note(&c, REMOVED, &before->parts[i]);
+	note_rest(&c);
+	if (c.all == 0)
+		fputs("changed: the order of some parts\n", to);
+	arena_reset(&a);
+}
