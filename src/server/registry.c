@@ -256,7 +256,7 @@ static const struct argument module_arguments[] = {
 };
 
 static const struct argument deadline_arguments[] = {
-	{ .name = "DURATION", .type = &type_duration, .min = 1 },
+	{ .name = "DURATION", .type = &type_duration, .min = 1, .max = INT64_MAX },
 	{ 0 },
 };
 
