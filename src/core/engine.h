@@ -45,6 +45,7 @@ struct worker_shared {
 	_Atomic uint64_t flows, flows_opened;   /* flows: open now */
 	_Atomic uint64_t datagrams_in, datagrams_out, datagrams_dropped;
 	_Atomic uint32_t doing;                 /* enum loop_doing */
+	bool peers_used;
 	struct peer_count peers[PEER_COUNTS];   /* upstream_count */
 };
 

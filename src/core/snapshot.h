@@ -39,7 +39,7 @@ struct snapshot {
 
 	struct slice user, group;       /* empty: not said */
 	int64_t workers;                /* 0: auto */
-	struct slice pid_path;
+	struct slice pid_path, control_path;    /* empty: none */
 	bool daemon;
 	struct slice error_path;        /* empty: stderr */
 	int error_level;                /* enum log_level */

@@ -362,6 +362,12 @@ send_leftover(struct tunnel *t, struct conn *c)
 	c->in_at = c->in_n = c->in_size = 0;
 }
 
+uint64_t
+tunnel_active(const struct tunnel *t)
+{
+	return t->active;
+}
+
 /* ------------------------------------------------------------------ called by conn.c */
 
 /* Nothing is moved here: callers up the stack still look at the scratch. */

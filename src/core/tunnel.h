@@ -21,6 +21,8 @@ void tunnel_late(struct tunnel *t, struct conn *c);
 void tunnel_broken(struct tunnel *t, struct conn *c, int error);
 /* A datagram came on that side of a tunnel of them. */
 void tunnel_datagram(struct tunnel *t, struct conn *from, struct slice s);
+/* clock_ms() of the last byte, either way. */
+uint64_t tunnel_active(const struct tunnel *t);
 /* It is silent for `ms`, or less, before it ends. */
 void tunnel_hasten(struct tunnel *t, uint64_t ms);
 /* Now, for that reason. */

@@ -66,6 +66,8 @@ adopt_peer(struct engine *e, struct snapshot *s, const struct upstream *u, const
 	uint32_t key = upstream_key(e->region, s->shared_at[p->shared]);
 	struct peer_count *count = upstream_count(e->shared->peers, key, true);
 
+	e->shared->peers_used = true;
+
 	if (count != NULL)
 		r->states[p->index].count = count;
 }

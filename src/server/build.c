@@ -131,6 +131,22 @@ build_keep_settings(struct build *b, const struct settings *settings)
 
 /* ------------------------------------------------------------------ the top level */
 
+/* Beside the pid file, where nothing else is said. */
+static struct slice
+control_path(struct build *b)
+{
+	struct slice said = b->main.control_path, pid = b->snapshot->pid_path;
+
+	if (slice_is(said, "off") || (said.n == 0 && pid.n == 0))
+		return SLICE_EMPTY;
+	if (said.n != 0)
+		return output_path(b, said);
+	if (slice_ends(pid, SLICE(".pid")))
+		pid.n -= 4;
+	return slice_of(
+	    arena_printf(&b->snapshot->arena, SLICE_FORMAT ".control", SLICE_ARG(pid)));
+}
+
 static void
 build_main(struct build *b)
 {
@@ -148,6 +164,7 @@ build_main(struct build *b)
 	s->memory_max = m->memory_max;
 	s->drain_deadline = m->drain.deadline;
 	s->pid_path = output_path(b, m->pid_path);
+	s->control_path = control_path(b);
 	if (!slice_is(m->error_path, "stderr"))
 		s->error_path = output_path(b, m->error_path);
 }

@@ -20,7 +20,7 @@ struct drain_block {
 struct main_block {
 	struct name user, group;
 	int64_t workers;                /* 0: auto */
-	struct slice pid_path;
+	struct slice pid_path, control_path;
 	bool daemon;
 	struct slice error_path;
 	int error_level;                /* index into log_level_names */

@@ -152,6 +152,7 @@ put_settings(struct writer *w, const struct bundle_contents *c)
 	h->directory = put_text(w, c->files->directory);
 	h->shown_directory = put_text(w, c->files->shown_directory);
 	h->pid_path = put_text(w, s->pid_path);
+	h->control_path = put_text(w, s->control_path);
 	h->error_path = put_text(w, s->error_path);
 	h->error_level = (uint32_t)s->error_level;
 	h->daemon = s->daemon;
@@ -382,7 +383,8 @@ settings_fit(const char *at)
 
 	return plain_text_fits(at, h->path) && plain_text_fits(at, h->prefix) &&
 	    plain_text_fits(at, h->directory) && plain_text_fits(at, h->shown_directory) &&
-	    plain_text_fits(at, h->pid_path) && plain_text_fits(at, h->error_path) &&
+	    plain_text_fits(at, h->pid_path) && plain_text_fits(at, h->control_path) &&
+	    plain_text_fits(at, h->error_path) &&
 	    h->identity.group_count <= BUNDLE_GROUPS_MAX && h->error_level < LOG_LEVELS &&
 	    h->workers >= 1 && h->workers <= BUNDLE_WORKERS_MAX;
 }

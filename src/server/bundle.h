@@ -80,7 +80,7 @@ struct bundle_header {
 	struct bundle_table listeners, logs, shared, sources, names, parts, texts;
 	/* as build_snapshot wants them */
 	struct bundle_text path, prefix, directory, shown_directory;
-	struct bundle_text pid_path, error_path;
+	struct bundle_text pid_path, control_path, error_path;
 	struct bundle_identity identity;
 	uint64_t descriptors;           /* that a worker must be able to open */
 	uint32_t workers;               /* 1..BUNDLE_WORKERS_MAX */

@@ -22,11 +22,14 @@ enum channel_kind {
 	CHANNEL_REMOVE,
 	CHANNEL_GO,             /* build what the bundle holds and serve it */
 	CHANNEL_DRAIN,
+	CHANNEL_LEVEL,          /* slot: enum log_level, of the error log */
+	CHANNEL_ASK,            /* one descriptor: an order of the control socket; generation: whose */
 	CHANNEL_STOP,
 	/* To the master. */
 	CHANNEL_READY,          /* generation is served */
 	CHANNEL_FAILED,         /* it cannot; the log says why, and the worker ends */
 	CHANNEL_LEAVING,        /* it drains of itself: its sockets are another's to serve */
+	CHANNEL_ANSWERED,       /* generation: of an ASK */
 	CHANNEL_KINDS
 };
 

@@ -86,6 +86,7 @@ settle(void *what)
 	if (m->phase == PHASE_SERVING)
 		crew_settle(m);
 	reload_settle(m);
+	control_settle(m);
 	if (m->phase >= PHASE_DRAINING && crew_all_ended(m))
 		loop_stop(&m->loop);
 }
@@ -289,7 +290,7 @@ begin(struct master *m)
 	m->kill.run = on_kill;
 	m->looked = clock_ms();
 	deadline_set(&m->loop, &m->look, LOOK_EVERY);
-	return true;
+	return control_open(m);
 }
 
 /* ------------------------------------------------------------------ the end */
@@ -311,6 +312,7 @@ close_master(struct master *m, bool owner)
 	/* In a fork the registrations are the master's, which lives on. */
 	if (m->loop.base != NULL && !owner)
 		loop_forget(&m->loop);
+	control_close(m, owner);
 	reload_close(m, owner);
 	crew_close(m, owner);
 	if (m->loop.base != NULL && owner)
@@ -354,6 +356,7 @@ master_run(const struct master_options *options)
 
 	binding_init(&m.bindings, 0);
 	reload_init(&m);
+	control_init(&m.control);
 	bool begun = prepare(&m) && begin(&m);
 	if (m.wait_for >= 0)
 		return wait_for_background(&m);
@@ -376,9 +379,9 @@ master_run(const struct master_options *options)
 
 /* ------------------------------------------------------------------ -s */
 
-/* What the configuration calls its pid file; NULL: errors were said. */
+/* A setting of the configuration, copied; NULL: errors were said. */
 static char *
-configured_pid_path(const struct master_options *options)
+configured_path(const struct master_options *options, size_t setting, const char *otherwise)
 {
 	struct arena arena;
 	struct sources files;
@@ -394,16 +397,25 @@ configured_pid_path(const struct master_options *options)
 	if (s == NULL) {
 		diag_print(&diag, stderr);
 		process_refuse("the configuration does not say which master is meant");
-	} else if (s->pid_path.n == 0) {
-		process_refuse(
-		    "the configuration has no \"pid\": there is no way to find the master");
 	} else {
-		path = strndup(s->pid_path.at, s->pid_path.n);
+		const struct slice *at = (const void *)((const char *)s + setting);
+
+		if (at->n == 0)
+			process_refuse("%s: there is no way to find the master", otherwise);
+		else
+			path = strndup(at->at, at->n);
 	}
 	if (s != NULL)
 		snapshot_release(NULL, s);
 	arena_reset(&arena);
 	return path;
+}
+
+char *
+master_control_path(const struct master_options *options)
+{
+	return configured_path(options, offsetof(struct snapshot, control_path),
+	    "the configuration has neither \"control\" nor \"pid\"");
 }
 
 static int
@@ -438,7 +450,8 @@ master_send(const struct master_options *options, const char *word)
 		process_refuse("unknown signal \"%s\": stop, quit, reopen or reload is meant", word);
 		return 1;
 	}
-	char *path = configured_pid_path(options);
+	char *path = configured_path(options, offsetof(struct snapshot, pid_path),
+	    "the configuration has no \"pid\"");
 	int status = path == NULL ? 1 : signal_master(path, words[i].number);
 	free(path);
 	return status;

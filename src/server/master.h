@@ -31,6 +31,9 @@ int master_run(const struct master_options *options);
  */
 int master_send(const struct master_options *options, const char *word);
 
+/* Where the running master answers, by the configuration; NULL: errors were said. The caller frees it. */
+char *master_control_path(const struct master_options *options);
+
 /* Somebody who waits for a reload. Part of its owner. */
 struct reload_waiter {
 	struct reload_waiter *next;

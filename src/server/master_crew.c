@@ -245,6 +245,8 @@ on_report(struct channel *c, const struct channel_message *r, const int *fds, si
 
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);
+	if (control_report(s->master, s, r))
+		return;
 	if (r->kind == CHANNEL_READY) {
 		s->serves = r->generation;
 		if (s->state == SLOT_STARTING) {
@@ -283,7 +285,7 @@ leave_as_worker(struct master *m, const struct slot *s, int channel)
 		.number = s->number,
 		.channel = channel,
 		.error_fd = m->error_fd,
-		.error_level = m->bundle.header->error_level,
+		.error_level = (enum log_level)control_level(m),
 		.background = m->background,
 		.shared = m->shared,
 		.mine = s->shared,
@@ -326,6 +328,18 @@ adopt(struct master *m, struct slot *s, pid_t pid, int channel)
 		kill(pid, SIGKILL);
 }
 
+/* What was there is no more; what was done stays in the sums. */
+static void
+clear_place(struct worker_shared *w)
+{
+	w->beat = w->generation = w->connections = w->flows = 0;
+	w->doing = LOOP_WAITING;
+	/* Pages that nobody has written stay without memory. */
+	if (w->peers_used)
+		memset(w->peers, 0, sizeof(w->peers));
+	w->peers_used = false;
+}
+
 static void
 spawn(struct master *m, struct slot *s)
 {
@@ -337,7 +351,7 @@ spawn(struct master *m, struct slot *s)
 		put_off(m, s);
 		return;
 	}
-	s->shared->beat = s->shared->generation = s->shared->connections = s->shared->flows = 0;
+	clear_place(s->shared);
 	process_block_signals(&before);
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -460,6 +474,7 @@ count_death(struct slot *s)
 {
 	uint64_t now = clock_ms();
 
+	s->died++;
 	memmove(s->deaths + 1, s->deaths, (CRASHES - 1) * sizeof(s->deaths[0]));
 	s->deaths[0] = now;
 	if (now - s->born >= CRASHES_WITHIN) {
@@ -561,8 +576,8 @@ serves(const struct slot *s)
 	return s->state == SLOT_READY && !s->hung;
 }
 
-static uint64_t
-silence(const struct master *m, const struct slot *s)
+uint64_t
+crew_silence(const struct master *m, const struct slot *s)
 {
 	uint64_t beat = __atomic_load_n((const uint64_t *)&s->shared->beat, __ATOMIC_RELAXED);
 	uint64_t since = MAX_OF(MAX_OF(beat, s->born), m->awake_since), now = clock_ms();
@@ -589,7 +604,7 @@ static bool
 anyone_beats(const struct master *m)
 {
 	for (size_t i = 0; i < m->slot_count; i++)
-		if (m->slots[i]->state == SLOT_READY && silence(m, m->slots[i]) <= HUNG_AFTER)
+		if (m->slots[i]->state == SLOT_READY && crew_silence(m, m->slots[i]) <= HUNG_AFTER)
 			return true;
 	return false;
 }
@@ -597,7 +612,7 @@ anyone_beats(const struct master *m)
 static void
 judge(struct master *m, struct slot *s)
 {
-	uint64_t silent = silence(m, s);
+	uint64_t silent = crew_silence(m, s);
 	bool others_beat = anyone_beats(m);
 
 	channel_retry(&s->channel);

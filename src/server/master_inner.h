@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "server/channel.h"
+#include "server/control.h"
 #include "server/load.h"
 #include "server/master.h"
 #include "server/pid_file.h"
@@ -53,6 +54,8 @@ struct slot {
 	uint64_t due;                   /* EMPTY: not before */
 	uint64_t delay;                 /* what the next death costs */
 	uint64_t deaths[CRASHES];       /* the latest, newest first */
+	uint64_t died;                  /* how often, one after another of its number */
+	struct control_sample sample;
 	bool alarmed;
 	struct deadline again;          /* wakes the loop at `due` */
 };
@@ -90,6 +93,7 @@ struct master {
 	struct bundle bundle;           /* what is served */
 	uint64_t generation;
 	struct reload reload;
+	struct control control;
 	struct binding_table bindings;
 	struct shared shared;
 	struct pid_file pid_file;
@@ -159,6 +163,8 @@ void crew_replace(struct master *m, struct slot *s);
 void crew_give_bundle(struct master *m, struct slot *s);
 /* Nobody listens there any more. */
 void crew_unlisten(struct master *m, const struct bound *b);
+/* ms since it was last seen alive. */
+uint64_t crew_silence(const struct master *m, const struct slot *s);
 bool crew_all_ended(const struct master *m);
 
 /* ------------------------------------------------------------------ master_log.c */

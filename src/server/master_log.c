@@ -128,7 +128,7 @@ send_all_logs(struct master *m, struct slot *s)
 static void
 follow_error_log(struct master *m, int fd)
 {
-	log_to(fd, m->bundle.header->error_level);
+	log_to(fd, (enum log_level)control_level(m));
 	if (fd != m->error_fd)
 		close_log(m->error_fd);
 	m->error_fd = fd;

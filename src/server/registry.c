@@ -222,6 +222,11 @@ static const struct argument flag_arguments[] = {
 	{ 0 },
 };
 
+static const struct argument control_arguments[] = {
+	{ .name = "PATH|off", .type = &type_string },
+	{ 0 },
+};
+
 static const struct argument error_log_arguments[] = {
 	{ .name = "PATH|stderr", .type = &type_string,
 	    .offset = offsetof(struct main_block, error_path) },
@@ -306,6 +311,11 @@ static const struct directive main_rows[] = {
 	{ "pid", DIRECTIVE_SETTING, .arguments = path_arguments,
 	    .offset = offsetof(struct main_block, pid_path),
 	    .help = "The file that names the running master, which `server -s` needs." },
+	{ "control", DIRECTIVE_SETTING, .arguments = control_arguments,
+	    .offset = offsetof(struct main_block, control_path),
+	    .help = "The Unix socket at which the running master answers `server status` and the other "
+	    "verbs, for its own user only. Without it: beside the pid file, .control in place of .pid; "
+	    "without that there is none." },
 	{ "error_log", DIRECTIVE_SETTING, .arguments = error_log_arguments, .otherwise = "stderr",
 	    .help = "Where the server says what went wrong, and from which level on." },
 	{ "include", DIRECTIVE_SETTING, .flags = DIRECTIVE_REPEATS, .arguments = path_arguments,

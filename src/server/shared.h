@@ -9,7 +9,7 @@
 
 #include "core/snapshot.h"
 
-enum { SHARED_ALIGN = 64, SHARED_SIZE = 64 * 1024 * 1024 };
+enum { SHARED_ALIGN = 64, SHARED_SIZE = 256 * 1024 * 1024 };
 
 struct shared {
 	char *at;                       /* NULL: none */

@@ -18,6 +18,7 @@
 #include "io/aside.h"
 #include "server/build.h"
 #include "server/channel.h"
+#include "server/control_order.h"
 #include "server/process.h"
 
 struct given {
@@ -465,6 +466,14 @@ take_descriptors(struct worker *w, const struct channel_message *m, const int *f
 }
 
 static void
+answer(struct worker *w, const struct channel_message *m, const int *fds, size_t fd_count)
+{
+	for (size_t i = 0; i < fd_count; i++)
+		control_follow(&w->engine, fds[i]);
+	channel_say(&w->channel, CHANNEL_ANSWERED, m->generation);
+}
+
+static void
 follow(struct channel *c, const struct channel_message *m, const int *fds, size_t fd_count)
 {
 	struct worker *w = CONTAINER_OF(c, struct worker, channel);
@@ -490,6 +499,13 @@ follow(struct channel *c, const struct channel_message *m, const int *fds, size_
 		break;
 	case CHANNEL_DRAIN:
 		drain(w);
+		break;
+	case CHANNEL_LEVEL:
+		w->error_level = (enum log_level)MIN_OF(m->slot, (uint32_t)LOG_EMERG);
+		log_to(w->error_fd, w->error_level);
+		break;
+	case CHANNEL_ASK:
+		answer(w, m, fds, fd_count);
 		break;
 	case CHANNEL_STOP:
 		loop_stop(&w->engine.loop);
@@ -529,6 +545,7 @@ on_beat(struct deadline *d)
 {
 	struct worker *w = CONTAINER_OF(d, struct worker, beat);
 
+	upstream_publish(&w->engine);
 	deadline_set(&w->engine.loop, d, WORKER_BEAT);
 }
 
@@ -567,6 +584,8 @@ open_worker(struct worker *w)
 		return false;
 	memory_reserve();
 	w->engine.shared = start->mine;
+	w->engine.region = w->shared.at;
+	w->engine.loop.doing = &start->mine->doing;
 	w->engine.pipes_max = process_spare_descriptors(start->descriptors) / 2;
 	w->channel.receive = follow;
 	w->channel.ended = master_gone;
