@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "base/map.h"
+#include "server/control_client.h"
 #include "server/load.h"
 #include "server/master.h"
 #include "server/process.h"
@@ -27,23 +28,28 @@
 
 enum { EXIT_USAGE = 2 };
 
-enum action { ACTION_SERVE, ACTION_TEST, ACTION_EFFECTIVE, ACTION_REFERENCE, ACTION_SEND };
+enum action { ACTION_SERVE, ACTION_TEST, ACTION_EFFECTIVE, ACTION_REFERENCE, ACTION_SEND,
+	ACTION_ASK };
 
 struct options {
 	struct master_options master;
 	enum action action;
 	const char *word;               /* -s */
 	const char *module;             /* -D */
+	const char *socket;             /* of a verb, instead of the configuration's */
+	const char **verb;              /* and its words */
+	size_t verb_count;
 	bool quiet, json, man, words;
 };
 
-enum { OPTION_JSON = 256, OPTION_MAN, OPTION_WORDS, OPTION_MODULE };
+enum { OPTION_JSON = 256, OPTION_MAN, OPTION_WORDS, OPTION_MODULE, OPTION_SOCKET };
 
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPTION_JSON },
 	{ "man", no_argument, NULL, OPTION_MAN },
 	{ "words", no_argument, NULL, OPTION_WORDS },
 	{ "module", required_argument, NULL, OPTION_MODULE },
+	{ "socket", required_argument, NULL, OPTION_SOCKET },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'v' },
 	{ NULL, 0, NULL, 0 },
@@ -56,11 +62,13 @@ static const char usage[] =
     "       server -s stop|quit|reopen|reload       tell the server that runs\n"
     "       server -D [--man|--words]               every directive there is\n"
     "       server -D --module=PATH                 those of a module, and its fields\n"
+    "       server [-c PATH] VERB … [--json]        ask the server that runs; -h lists the verbs\n"
     "       server -v | -V | -h                     version; version and build; this\n"
     "\n"
     "  -c PATH    the configuration: a file, or a directory whose *.conf are read in order\n"
     "             (" MILLRACE_CONF_DIR ")\n"
-    "  -p PREFIX  where relative paths of the pid file and of logs begin\n";
+    "  -p PREFIX  where relative paths of the pid file and of logs begin\n"
+    "  --socket=PATH  where it is asked, rather than where the configuration says\n";
 
 /* ------------------------------------------------------------------ checking */
 
@@ -234,6 +242,14 @@ is_word_to_send(const char *word)
 	return false;
 }
 
+static void
+print_help(void)
+{
+	fputs(usage, stdout);
+	puts("\nverbs:");
+	control_print_verbs();
+}
+
 /* One option; false: bad usage. Those that answer at once end the program. */
 static bool
 take_option(struct options *o, int letter)
@@ -254,11 +270,84 @@ take_option(struct options *o, int letter)
 	case OPTION_MAN: o->man = true; return true;
 	case OPTION_WORDS: o->words = true; return true;
 	case OPTION_MODULE: o->module = optarg; return true;
-	case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
+	case OPTION_SOCKET: o->socket = optarg; return true;
+	case 'h': print_help(); exit(EXIT_SUCCESS);
 	case 'v': exit(print_version(false));
 	case 'V': exit(print_version(true));
 	default: fputs(usage, stderr); return false;
 	}
+}
+
+/* Options of ours may stand among its words. */
+static bool
+take_verb(struct options *o, char **argv)
+{
+	struct control_question q;
+	const char *wrong;
+
+	o->action = ACTION_ASK;
+	o->verb = (const char **)argv;
+	for (char **at = argv; *at != NULL; at++) {
+		if (strcmp(*at, "--json") == 0)
+			o->json = true;
+		else if (strncmp(*at, "--socket=", 9) == 0)
+			o->socket = *at + 9;
+		else if (strcmp(*at, "--socket") == 0 && at[1] != NULL)
+			o->socket = *++at;
+		else
+			o->verb[o->verb_count++] = *at;
+	}
+	q = (struct control_question){ .words = o->verb, .count = o->verb_count };
+	wrong = o->verb_count == 0 ? "there is no verb" : control_misused(&q);
+	if (wrong != NULL)
+		fprintf(stderr, "server: %s\n%s", wrong, usage);
+	return wrong == NULL;
+}
+
+static int
+ask_at(const struct options *o, const char *socket)
+{
+	const struct control_question q = {
+		.socket = socket, .words = o->verb, .count = o->verb_count, .json = o->json };
+
+	return control_ask(&q);
+}
+
+static int
+ask(const struct options *o)
+{
+	char *path;
+	int status = EXIT_FAILURE;
+
+	if (o->socket != NULL)
+		return ask_at(o, o->socket);
+	path = master_control_path(&o->master);
+	if (path != NULL && *path == '\0')
+		process_refuse("the configuration has no \"control\": there is no way to ask the master");
+	else if (path != NULL)
+		status = ask_at(o, path);
+	free(path);
+	return status;
+}
+
+/* A reload is waited for, where there is a way to. */
+static int
+tell(struct options *o)
+{
+	static const char *reload[] = { "reload" };
+	char *path;
+	int status;
+
+	if (strcmp(o->word, reload[0]) != 0)
+		return master_send(&o->master, o->word);
+	o->verb = reload;
+	o->verb_count = 1;
+	path = master_control_path(&o->master);
+	status = path == NULL ? EXIT_FAILURE :
+	    *path == '\0'   ? master_send(&o->master, o->word) :
+			      ask_at(o, path);
+	free(path);
+	return status;
 }
 
 static bool
@@ -269,11 +358,7 @@ take_options(struct options *o, int argc, char **argv)
 	while ((letter = getopt_long(argc, argv, "+c:p:FtTDqs:hvV", long_options, NULL)) != -1)
 		if (!take_option(o, letter))
 			return false;
-	if (optind < argc) {
-		fprintf(stderr, "server: \"%s\" is no option\n%s", argv[optind], usage);
-		return false;
-	}
-	return true;
+	return optind == argc || take_verb(o, argv + optind);
 }
 
 /* Who chooses names does not choose which of them collide. */
@@ -299,7 +384,8 @@ main(int argc, char **argv)
 	case ACTION_TEST: return test(&o);
 	case ACTION_EFFECTIVE: return print_effective(&o);
 	case ACTION_REFERENCE: return print_reference(&o);
-	case ACTION_SEND: return master_send(&o.master, o.word);
+	case ACTION_ASK: return ask(&o);
+	case ACTION_SEND: return tell(&o);
 	default: return master_run(&o.master);
 	}
 }

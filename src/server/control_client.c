@@ -390,6 +390,16 @@ print_json_value(const struct column *c, struct slice value)
 		printf("%llu", (unsigned long long)n);
 }
 
+/* exchanges/s: exchanges_per_s; age: age_ms. */
+static void
+print_json_name(const struct column *c)
+{
+	putchar('"');
+	for (size_t i = 0; i < c->name.n; i++)
+		printf(c->name.at[i] == '/' ? "_per_" : "%c", c->name.at[i]);
+	printf("%s\":", c->kind == 'd' ? "_ms" : "");
+}
+
 static void
 print_json_row(const struct grid *t, struct slice row)
 {
@@ -397,10 +407,9 @@ print_json_row(const struct grid *t, struct slice row)
 
 	putchar('{');
 	for (size_t i = 0; i < t->count && slice_split(&row, '\t', &value); i++) {
-		printf("%s\"", i != 0 ? "," : "");
-		for (size_t k = 0; k < t->columns[i].name.n; k++)
-			putchar(t->columns[i].name.at[k] == ' ' ? '_' : t->columns[i].name.at[k]);
-		printf("%s\":", t->columns[i].kind == 'd' ? "_ms" : "");
+		if (i != 0)
+			putchar(',');
+		print_json_name(&t->columns[i]);
 		print_json_value(&t->columns[i], value);
 	}
 	putchar('}');

@@ -379,7 +379,7 @@ master_run(const struct master_options *options)
 
 /* ------------------------------------------------------------------ -s */
 
-/* A setting of the configuration, copied; NULL: errors were said. */
+/* A setting of the configuration, copied; NULL: errors were said. `otherwise`: where it is empty. */
 static char *
 configured_path(const struct master_options *options, size_t setting, const char *otherwise)
 {
@@ -400,7 +400,7 @@ configured_path(const struct master_options *options, size_t setting, const char
 	} else {
 		const struct slice *at = (const void *)((const char *)s + setting);
 
-		if (at->n == 0)
+		if (at->n == 0 && otherwise != NULL)
 			process_refuse("%s: there is no way to find the master", otherwise);
 		else
 			path = strndup(at->at, at->n);
@@ -414,8 +414,7 @@ configured_path(const struct master_options *options, size_t setting, const char
 char *
 master_control_path(const struct master_options *options)
 {
-	return configured_path(options, offsetof(struct snapshot, control_path),
-	    "the configuration has neither \"control\" nor \"pid\"");
+	return configured_path(options, offsetof(struct snapshot, control_path), NULL);
 }
 
 static int

@@ -31,7 +31,10 @@ int master_run(const struct master_options *options);
  */
 int master_send(const struct master_options *options, const char *word);
 
-/* Where the running master answers, by the configuration; NULL: errors were said. The caller frees it. */
+/*
+ * Where the running master answers, by the configuration; NULL: errors were said; empty: nowhere. The
+ * caller frees it.
+ */
 char *master_control_path(const struct master_options *options);
 
 /* Somebody who waits for a reload. Part of its owner. */
