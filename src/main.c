@@ -6,10 +6,12 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/map.h"
 #include "server/control_client.h"
+#include "server/explain.h"
 #include "server/load.h"
 #include "server/master.h"
 #include "server/process.h"
@@ -29,7 +31,7 @@
 enum { EXIT_USAGE = 2 };
 
 enum action { ACTION_SERVE, ACTION_TEST, ACTION_EFFECTIVE, ACTION_REFERENCE, ACTION_SEND,
-	ACTION_ASK };
+	ACTION_ASK, ACTION_EXPLAIN, ACTION_ROUTES };
 
 struct options {
 	struct master_options master;
@@ -40,6 +42,8 @@ struct options {
 	const char **verb;              /* and its words */
 	size_t verb_count;
 	bool quiet, json, man, words;
+	char **rest;                    /* behind `explain` and `routes` */
+	size_t rest_count;
 };
 
 enum { OPTION_JSON = 256, OPTION_MAN, OPTION_WORDS, OPTION_MODULE, OPTION_SOCKET };
@@ -63,6 +67,8 @@ static const char usage[] =
     "       server -D [--man|--words]               every directive there is\n"
     "       server -D --module=PATH                 those of a module, and its fields\n"
     "       server [-c PATH] VERB … [--json]        ask the server that runs; -h lists the verbs\n"
+    "       server [-c PATH] explain QUESTION ...   what the configuration would do with it, and why\n"
+    "       server [-c PATH] routes [SERVER]        the order in which questions are tried\n"
     "       server -v | -V | -h                     version; version and build; this\n"
     "\n"
     "  -c PATH    the configuration: a file, or a directory whose *.conf are read in order\n"
@@ -139,6 +145,27 @@ test(const struct options *o)
 	if (s != NULL)
 		snapshot_release(NULL, s);
 	return check_end(&c, o, s != NULL);
+}
+
+/* What a configuration does with a question, or with all of them. */
+static int
+explain(const struct options *o)
+{
+	struct check c;
+
+	check_begin(&c, o);
+
+	struct snapshot *s = build_snapshot(&c.input, &c.diag);
+	struct explain_input in = { s, &c.files };
+	int status = EXIT_FAILURE;
+
+	if (s == NULL)
+		return check_end(&c, o, false);
+	status = (o->action == ACTION_EXPLAIN ? explain_question : explain_routes)(
+	    &in, (const char *const *)o->rest, o->rest_count, stdout, stderr);
+	snapshot_release(NULL, s);
+	arena_reset(&c.arena);
+	return status;
 }
 
 static int
@@ -350,6 +377,18 @@ tell(struct options *o)
 	return status;
 }
 
+/* Verbs that look at a configuration, and ask nobody. */
+static bool
+take_look(struct options *o, const char *word)
+{
+	bool routes = strcmp(word, "routes") == 0;
+
+	if (!routes && strcmp(word, "explain") != 0)
+		return false;
+	o->action = routes ? ACTION_ROUTES : ACTION_EXPLAIN;
+	return true;
+}
+
 static bool
 take_options(struct options *o, int argc, char **argv)
 {
@@ -358,7 +397,13 @@ take_options(struct options *o, int argc, char **argv)
 	while ((letter = getopt_long(argc, argv, "+c:p:FtTDqs:hvV", long_options, NULL)) != -1)
 		if (!take_option(o, letter))
 			return false;
-	return optind == argc || take_verb(o, argv + optind);
+	if (optind == argc)
+		return true;
+	if (!take_look(o, argv[optind]))
+		return take_verb(o, argv + optind);
+	o->rest = argv + optind + 1;
+	o->rest_count = (size_t)(argc - optind - 1);
+	return true;
 }
 
 /* Who chooses names does not choose which of them collide. */
@@ -385,6 +430,8 @@ main(int argc, char **argv)
 	case ACTION_EFFECTIVE: return print_effective(&o);
 	case ACTION_REFERENCE: return print_reference(&o);
 	case ACTION_ASK: return ask(&o);
+	case ACTION_EXPLAIN:
+	case ACTION_ROUTES: return explain(&o);
 	case ACTION_SEND: return tell(&o);
 	default: return master_run(&o.master);
 	}

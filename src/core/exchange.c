@@ -318,6 +318,25 @@ exchange_set_unread(struct exchange *ex)
 	}
 }
 
+bool
+exchange_find_server(struct exchange *ex, const struct listener *l)
+{
+	ex->listener = l;
+	ex->server = l->only;
+	if (!l->alone && (l->protocol->traits & PROTOCOL_HTTP) != 0) {
+		const struct server *named = host_find(l->hosts, ex->question.host);
+
+		if (named != NULL)
+			ex->server = named;
+	}
+	if (ex->server == NULL)
+		return false;
+	ex->server_name = ex->server->name;
+	if (unlikely(trust_matters(&ex->server->trust, &ex->question)))
+		trust_question(ex);
+	return true;
+}
+
 /* Listener, server and route; false: it was aborted. */
 static bool
 exchange_choose(struct exchange *ex)
@@ -329,21 +348,10 @@ exchange_choose(struct exchange *ex)
 		exchange_abort(ex, REASON_SHUTDOWN);
 		return false;
 	}
-	ex->listener = l;
-	ex->server = l->only;
-	if (!l->alone && (l->protocol->traits & PROTOCOL_HTTP) != 0) {
-		const struct server *named = host_find(l->hosts, ex->question.host);
-
-		if (named != NULL)
-			ex->server = named;
-	}
-	if (ex->server == NULL) {
+	if (!exchange_find_server(ex, l)) {
 		exchange_abort(ex, REASON_MISDIRECTED);
 		return false;
 	}
-	ex->server_name = ex->server->name;
-	if (unlikely(trust_matters(&ex->server->trust, &ex->question)))
-		trust_question(ex);
 	if (unlikely(ex->engine->shortage != SHORTAGE_NONE)) {
 		exchange_set(ex, &ex->server->settings);
 		exchange_abort(ex, REASON_MEMORY);
@@ -606,11 +614,7 @@ exchange_return_data(struct exchange *ex, struct slice data, bool last)
 	exchange_leave(ex);
 }
 
-/*
- * The error steps for that status, if there are any and they had no turn yet. `own`: that of a
- * peer's answer.
- */
-static const struct steps *
+const struct steps *
 exchange_error_steps(const struct exchange *ex, unsigned status, bool own)
 {
 	if (ex->server == NULL || ex->error_run || ex->answer_state != ANSWER_NONE ||

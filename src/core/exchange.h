@@ -145,6 +145,19 @@ exchange_is_asked(const struct exchange *ex)
 	return ex->question_done || ex->error_run;
 }
 
+/* ------------------------------------------------------------------ how it is decided */
+
+/*
+ * The server of the listener for the question that is there: ex->server, and what is told of who asks is
+ * taken or dropped. False: none has that host.
+ */
+MUST_USE bool exchange_find_server(struct exchange *ex, const struct listener *l);
+/*
+ * The error steps for that status, if there are any and they had no turn yet. `own`: that of a
+ * peer's answer.
+ */
+const struct steps *exchange_error_steps(const struct exchange *ex, unsigned status, bool own);
+
 /* ------------------------------------------------------------------ for protocols */
 
 /* A question begins on this connection. Its message is empty; the arena is there. */

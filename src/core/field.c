@@ -481,6 +481,14 @@ field_find(struct reading *r, const struct scope *scope, struct slice word, stru
 	return out->field->prepare == NULL || out->field->prepare(r, scope, out, at);
 }
 
+void
+field_name(const struct field_ref *ref, struct builder *b)
+{
+	if (ref->field != &capture_field)
+		builder_text(b, ref->field->name);
+	builder_slice_put(b, ref->name);
+}
+
 enum moment
 field_moment(const struct field_ref *ref)
 {

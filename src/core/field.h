@@ -120,6 +120,8 @@ extern const struct field core_fields[];
  * value, unless joined is set: then all, ", " between.
  */
 bool field_text(struct exchange *ex, const struct field_ref *ref, bool joined, struct slice *out);
+/* Its name, as it is written in a condition. */
+void field_name(const struct field_ref *ref, struct builder *b);
 /* When it is known: of a map, what its own field needs. */
 enum moment field_moment(const struct field_ref *ref);
 /* The nth value alone. */

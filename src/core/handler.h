@@ -13,12 +13,24 @@
 
 struct exchange;
 struct step;
+struct upstream;
 struct build;
 
 enum verdict {
 	STEP_PASS,              /* on to the next step */
 	STEP_TAKE,              /* this step answers, now or later; no later step runs */
 	STEP_HOLD,              /* nothing yet: exchange_resume(ex) will run the next one */
+};
+
+/* What a step would do: for `server explain`. */
+struct outlook {
+	struct builder does;            /* in words: answers 200 "ok" */
+	uint16_t status;                /* what its answer has; 0: none, or a peer's */
+	uint8_t reason;                 /* enum reason: why it would fail */
+	const struct upstream *upstream;        /* whose peers would be asked */
+	/* of several lines that are one step: the one that decides, and its condition */
+	struct span line;
+	const struct condition *when;
 };
 
 struct handler_ops {
@@ -44,8 +56,17 @@ struct handler_ops {
 	 */
 	bool (*join)(struct arena *a, struct step *first, const struct step *next);
 
+	/* The nth line of what was joined; false: there are no more. NULL: it is its own. */
+	bool (*line)(const struct step *step, size_t nth, struct span *at);
+
 	/* The head of the question is there. */
 	enum verdict (*question)(struct exchange *ex, const struct step *step);
+	/*
+	 * The same without a connection, an answer or a count: the exchange is a stand-in
+	 * (server/stage.h), in which a step may edit the question and nothing else. NULL: it `takes`, or
+	 * passes, and there is no more to say.
+	 */
+	enum verdict (*explain)(struct exchange *ex, const struct step *step, struct outlook *out);
 	/*
 	 * Of the step that took the exchange: the question's body (talks: the client's bytes).
 	 * NULL: it is dropped.
@@ -92,7 +113,6 @@ struct steps {
 
 /* What build() may ask for by name; server/build.c gives it. */
 struct limit;
-struct upstream;
 struct settings;
 struct reading *build_reading(struct build *b);
 const struct protocol_ops *build_protocol(struct build *b);        /* of the server being built */

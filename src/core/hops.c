@@ -35,6 +35,14 @@ hops_are_sound(const struct message *m)
 }
 
 bool
+hops_are_left(const struct message *m)
+{
+	uint64_t left;
+
+	return !read_hops(m, &left) || left != 0;
+}
+
+bool
 hops_take(struct exchange *ex)
 {
 	struct message *m = &ex->question;

@@ -19,6 +19,8 @@ hops_matter(const struct message *m)
 
 /* Where they matter: one number. */
 MUST_USE bool hops_are_sound(const struct message *m);
+/* Where they matter: hops_take would not answer. */
+bool hops_are_left(const struct message *m);
 /*
  * Where they matter and are sound: one hop less, once an exchange. False: there was none left, and it was answered here. No TRACE
  * is: it would reflect what the client and the proxies before us have in its head.

@@ -856,6 +856,27 @@ condition_is(const struct condition *c, struct exchange *ex)
 	return c->negated;
 }
 
+void
+condition_explain(const struct condition *c, struct exchange *ex,
+    void (*tell)(void *to, const struct field_ref *ref), void *to)
+{
+	if (!is_group(c)) {
+		tell(to, &c->ref);
+		return;
+	}
+
+	bool decides = c->test == TEST_OR, decided = condition_is(c, ex) == decides;
+
+	/* One child does, or all of them together. */
+	for (size_t i = 0; i < c->count; i++) {
+		if (decided && condition_is(c->children[i], ex) != decides)
+			continue;
+		condition_explain(c->children[i], ex, tell, to);
+		if (decided)
+			return;
+	}
+}
+
 enum moment
 condition_moment(const struct condition *c)
 {

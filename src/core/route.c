@@ -385,6 +385,38 @@ route_find(const struct route_table *t, struct exchange *ex)
 	return NULL;
 }
 
+static bool
+path_fits(const struct route *route, struct slice path)
+{
+	struct slice own = route->path;
+
+	switch (route->kind) {
+	case ROUTE_ANY:
+	case ROUTE_REGEX:
+		return true;
+	case ROUTE_EXACT:
+		return slice_equal(path, own);
+	case ROUTE_BYTES:
+		return slice_starts(path, own);
+	case ROUTE_SEGMENT:
+		break;
+	}
+	return slice_starts(path, own) &&
+	    (path.n == own.n || own.at[own.n - 1] == '/' || path.at[own.n] == '/');
+}
+
+enum route_fit
+route_try(const struct route *route, struct exchange *ex)
+{
+	if (!path_fits(route, ex->question.path))
+		return ROUTE_HAS_OTHER_PATH;
+	if (route_fits(route, ex))
+		return ROUTE_FITS;
+	/* A regex that did not match has left no captures. */
+	return route->kind == ROUTE_REGEX && ex->captured == NULL ? ROUTE_HAS_OTHER_PATH :
+								   ROUTE_HAS_OTHER_CONDITION;
+}
+
 /* ------------------------------------------------------------------ what is never reached */
 
 /* Pairs of conditions compared for one route: finding every case is not worth a slow check. */
@@ -577,4 +609,39 @@ host_find(const struct host_table *t, struct slice host)
 	     dot = slice_find(host, '.', dot + 1))
 		server = map_find(&t->suffixes, slice_after(host, dot));
 	return server;
+}
+
+static int
+host_compare(const void *a, const void *b)
+{
+	const struct host_entry *x = a, *y = b;
+	int names = memcmp(x->name.at, y->name.at, MIN_OF(x->name.n, y->name.n));
+
+	if (x->server != y->server)
+		return x->server < y->server ? -1 : 1;
+	return names != 0 ? names : (x->name.n > y->name.n) - (x->name.n < y->name.n);
+}
+
+struct host_entry *
+host_table_list(const struct host_table *t, struct arena *a, size_t *count)
+{
+	struct host_entry *all =
+	    arena_array(a, t->exact.count + t->suffixes.count, sizeof(*all));
+
+	*count = 0;
+	for (size_t i = 0; i < t->exact.room; i++)
+		if (t->exact.entries[i].value != NULL)
+			all[(*count)++] = (struct host_entry){ t->exact.entries[i].key,
+				t->exact.entries[i].value, { 0 } };
+	for (size_t i = 0; i < t->suffixes.room; i++) {
+		const struct map_entry *e = &t->suffixes.entries[i];
+
+		if (e->value != NULL)
+			all[(*count)++] = (struct host_entry){
+				slice_of(arena_printf(a, "*" SLICE_FORMAT, SLICE_ARG(e->key))),
+				e->value, { 0 } };
+	}
+	if (*count > 1)
+		qsort(all, *count, sizeof(*all), host_compare);
+	return all;
 }

@@ -42,6 +42,9 @@ struct route_table *route_table_build(struct arena *a, const struct route *route
  * ex->captures for a regex.
  */
 const struct route *route_find(const struct route_table *t, struct exchange *ex);
+/* One route by itself: what keeps it from being chosen. */
+enum route_fit { ROUTE_FITS, ROUTE_HAS_OTHER_PATH, ROUTE_HAS_OTHER_CONDITION };
+enum route_fit route_try(const struct route *route, struct exchange *ex);
 /*
  * Every route that can never be chosen, since an earlier one takes all it could: a warning each,
  * with a note at the earlier one.
@@ -59,5 +62,7 @@ struct host_table *host_table_build(
     struct arena *a, const struct host_entry *entries, size_t count);
 /* lower case, no port; or NULL */
 const struct server *host_find(const struct host_table *t, struct slice host);
+/* All of them, by server and name; without places. */
+struct host_entry *host_table_list(const struct host_table *t, struct arena *a, size_t *count);
 
 #endif

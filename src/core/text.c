@@ -364,3 +364,24 @@ text_write(const struct text *t, struct exchange *ex, struct slice *out)
 	}
 	return true;
 }
+void
+text_show_slice(struct slice s, struct builder *b)
+{
+	enum { SHOWN = 120 };
+
+	BUILDER_LITERAL(b, " \"");
+	builder_log(b, slice_first(s, MIN_OF(s.n, (size_t)SHOWN)));
+	builder_text(b, s.n > SHOWN ? "…\"" : "\"");
+}
+
+bool
+text_show(const struct text *t, struct exchange *ex, struct builder *b)
+{
+	struct slice text;
+
+	if (!text_get(t, ex, &text))
+		return false;
+	text_show_slice(text, b);
+	return true;
+}
+

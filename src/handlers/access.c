@@ -11,10 +11,9 @@ struct access {
 	const struct access *left, *right; /* of a join; a line has neither */
 	struct list networks; /* struct network; none: everybody */
 	const struct condition *when;
+	struct span span;
 	bool allow;
 };
-
-enum access_says { ACCESS_SAYS_NOTHING, ACCESS_ALLOWS, ACCESS_DENIES };
 
 static bool
 read_network(struct reading *r, const struct value *v, const struct argument *a, void *out)
@@ -52,6 +51,7 @@ access_build(struct build *b, struct step *step)
 
 	*line = *(const struct access *)step->settings;
 	line->when = step->when;
+	line->span = step->span;
 	step->when = NULL;
 	step->settings = line;
 	return true;
@@ -79,27 +79,73 @@ line_matches(const struct access *line, struct exchange *ex)
 	return found && (line->when == NULL || condition_is(line->when, ex));
 }
 
-static enum access_says
-access_ask(const struct access *access, struct exchange *ex)
+/* The nth line; NULL: there are not so many, and *nth is how many less. */
+static const struct access *
+access_nth(const struct access *access, size_t *nth)
+{
+	for (; access->right != NULL; access = access->right) {
+		const struct access *line = access_nth(access->left, nth);
+
+		if (line != NULL)
+			return line;
+	}
+	return (*nth)-- == 0 ? access : NULL;
+}
+
+static bool
+access_line(const struct step *step, size_t nth, struct span *at)
+{
+	const struct access *line = access_nth(step->settings, &nth);
+
+	if (line != NULL)
+		*at = line->span;
+	return line != NULL;
+}
+
+/* The line that decides; NULL: none is for this client. */
+static const struct access *
+access_find(const struct access *access, struct exchange *ex)
 {
 	while (access->right != NULL) {
-		enum access_says says = access_ask(access->left, ex);
+		const struct access *line = access_find(access->left, ex);
 
-		if (says != ACCESS_SAYS_NOTHING)
-			return says;
+		if (line != NULL)
+			return line;
 		access = access->right;
 	}
-	if (!line_matches(access, ex))
-		return ACCESS_SAYS_NOTHING;
-	return access->allow ? ACCESS_ALLOWS : ACCESS_DENIES;
+	return line_matches(access, ex) ? access : NULL;
 }
 
 static enum verdict
 access_question(struct exchange *ex, const struct step *step)
 {
-	if (access_ask(step->settings, ex) != ACCESS_DENIES)
+	const struct access *line = access_find(step->settings, ex);
+
+	if (line == NULL || line->allow)
 		return STEP_PASS;
 	exchange_abort(ex, REASON_DENIED);
+	return STEP_TAKE;
+}
+
+static enum verdict
+access_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	const struct access *line = access_find(step->settings, ex);
+	char text[ADDR_TEXT];
+	struct slice src = addr_print_host(ex->src, text);
+
+	if (line == NULL) {
+		builder_printf(&out->does, "passes " SLICE_FORMAT ": no line is for it",
+		    SLICE_ARG(src));
+		return STEP_PASS;
+	}
+	out->line = line->span;
+	out->when = line->when;
+	builder_printf(&out->does, "%s " SLICE_FORMAT, line->allow ? "allows" : "denies",
+	    SLICE_ARG(src));
+	if (line->allow)
+		return STEP_PASS;
+	out->reason = REASON_DENIED;
 	return STEP_TAKE;
 }
 
@@ -108,7 +154,9 @@ static const struct handler_ops access_ops = {
 	.moment = MOMENT_QUESTION,
 	.build = access_build,
 	.join = access_join,
+	.line = access_line,
 	.question = access_question,
+	.explain = access_explain,
 };
 
 static const struct argument allow_arguments[] = {

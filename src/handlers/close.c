@@ -77,12 +77,27 @@ close_question(struct exchange *ex, const struct step *step)
 	return STEP_TAKE;
 }
 
+static enum verdict
+close_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	const struct close *close = step->settings;
+
+	builder_text(&out->does, ex->unit != NULL ? "ends the connection" : "cuts the connection");
+	if (!close->says)
+		return STEP_TAKE;
+	builder_text(&out->does, " behind");
+	if (!text_show(&close->text, ex, &out->does))
+		out->reason = REASON_INTERNAL;
+	return STEP_TAKE;
+}
+
 static const struct handler_ops close_ops = {
 	.name = "close",
 	.moment = MOMENT_QUESTION,
 	.takes = true,
 	.build = close_build,
 	.question = close_question,
+	.explain = close_explain,
 };
 
 static const struct argument close_arguments[] = {

@@ -12,6 +12,13 @@ drop_question(struct exchange *ex, const struct step *step)
 	return STEP_TAKE;
 }
 
+static enum verdict
+drop_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	builder_text(&out->does, "leaves it without an answer");
+	return STEP_TAKE;
+}
+
 static const struct handler_ops drop_ops = {
 	.name = "drop",
 	.protocols = PROTOCOL_MESSAGES,
@@ -19,6 +26,7 @@ static const struct handler_ops drop_ops = {
 	.moment = MOMENT_QUESTION,
 	.takes = true,
 	.question = drop_question,
+	.explain = drop_explain,
 };
 
 const struct directive handler_drop_rows[] = {

@@ -51,11 +51,22 @@ echo_data(struct exchange *ex, const struct step *step, const struct part *part)
 	exchange_return_data(ex, part->data, part->last);
 }
 
+static enum verdict
+echo_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	bool http = !ex->talk && ex->unit == NULL;
+
+	out->status = http ? 200 : 0;
+	builder_text(&out->does, http ? "answers 200 with the body that came" : "sends back what came");
+	return STEP_TAKE;
+}
+
 static const struct handler_ops echo_ops = {
 	.name = "echo",
 	.moment = MOMENT_QUESTION,
 	.takes = true,
 	.question = echo_question,
+	.explain = echo_explain,
 	.data = echo_data,
 };
 

@@ -155,6 +155,15 @@ request_question(struct exchange *ex, const struct step *step)
 	return STEP_TAKE;
 }
 
+static enum verdict
+request_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	if (edit_run(step->settings, ex, &ex->question))
+		return STEP_PASS;
+	out->reason = REASON_INTERNAL;
+	return STEP_TAKE;
+}
+
 /*
  * The answer is on its way: a value too long for it is left out, which harms less than cutting it
  * off.
@@ -174,6 +183,7 @@ static const struct handler_ops request_ops = {
 	.moment = MOMENT_QUESTION,
 	.build = edit_build,
 	.question = request_question,
+	.explain = request_explain,
 };
 
 static const struct handler_ops response_ops = {

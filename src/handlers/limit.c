@@ -48,11 +48,28 @@ limit_question(struct exchange *ex, const struct step *step)
 	return STEP_TAKE;
 }
 
+static enum verdict
+limit_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	const struct limit_step *s = step->settings;
+	struct slice key;
+
+	if (!field_text(ex, &s->key, false, &key)) {
+		builder_text(&out->does, "passes: what it counts by is absent");
+		return STEP_PASS;
+	}
+	builder_text(&out->does, "passes, unless there were too many of \"");
+	builder_log(&out->does, key);
+	builder_text(&out->does, "\"");
+	return STEP_PASS;
+}
+
 static const struct handler_ops limit_ops = {
 	.name = "limit",
 	.moment = MOMENT_QUESTION,
 	.build = limit_step_build,
 	.question = limit_question,
+	.explain = limit_explain,
 };
 
 static const struct argument limit_step_arguments[] = {

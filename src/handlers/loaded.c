@@ -150,6 +150,15 @@ question(struct exchange *ex, const struct step *step)
 	return STEP_TAKE;
 }
 
+/* Whatever it would say, it would say it to the world that its code lives in: it is not asked. */
+static enum verdict
+explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	builder_text(&out->does, step->ops->takes ? "answers" :
+	    "may answer or pass: a module knows when it runs");
+	return step->ops->takes ? STEP_TAKE : STEP_PASS;
+}
+
 /* ------------------------------------------------------------------ the row */
 
 static bool
@@ -217,6 +226,7 @@ loaded_handler_read(struct arena *a, const struct millrace_handler *given,
 		.takes = (x->h.traits & MILLRACE_ANSWERS) != 0,
 		.build = x->h.check != NULL ? check : NULL,
 		.question = question,
+		.explain = explain,
 	};
 	*row = (struct directive){
 		.name = x->h.name,

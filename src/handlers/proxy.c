@@ -463,7 +463,7 @@ proxy_goes_by_connection(
 	const struct codec *k = ex->client->protocol->codec;
 
 	/* Of datagrams there is no connection. */
-	if (ex->client->flow != NULL || u->peers[0].addr.datagram != 0)
+	if (ex->client->datagrams || u->peers[0].addr.datagram != 0)
 		return false;
 	if (s->per != PROXY_PER_DEFAULT)
 		return s->per == PROXY_PER_CONNECTION;
@@ -498,6 +498,43 @@ proxy_question(struct exchange *ex, const struct step *step)
 	} else {
 		proxy_try(ex, step);
 	}
+	return STEP_TAKE;
+}
+
+/* What would be answered here, as its hops say. */
+static bool
+proxy_explain_hops(struct exchange *ex, struct outlook *out)
+{
+	if (!hops_matter(&ex->question) || hops_are_left(&ex->question))
+		return false;
+	builder_text(&out->does, "answers itself: Max-Forwards is 0");
+	if (ex->question.method == METHOD_TRACE)
+		out->reason = REASON_NOT_IMPLEMENTED;
+	else
+		out->status = 200;
+	return true;
+}
+
+static enum verdict
+proxy_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	const struct proxy_settings *s = step->settings;
+
+	if (proxy_explain_hops(ex, out))
+		return STEP_TAKE;
+
+	const struct upstream *u = proxy_choose_upstream(ex, s);
+
+	if (u == NULL || ex->gave_up) {
+		out->reason = ex->gave_up ? REASON_PATTERN_LIMIT : REASON_NO_PEER;
+		builder_text(&out->does, "the map has no upstream for it");
+		return STEP_TAKE;
+	}
+	out->upstream = u;
+	builder_printf(&out->does, "asks upstream " SLICE_FORMAT, SLICE_ARG(u->name));
+	if (ex->unit != NULL)
+		builder_text(&out->does, proxy_goes_by_connection(ex, s, u) ?
+		    ", and all that follows on this connection" : ", this message");
 	return STEP_TAKE;
 }
 
@@ -779,6 +816,7 @@ static const struct handler_ops handler_proxy = {
 	.takes = true,
 	.build = proxy_build,
 	.question = proxy_question,
+	.explain = proxy_explain,
 	.data = proxy_data,
 	.peer_open = proxy_opened,
 	.peer_fail = proxy_peer_fail,

@@ -88,20 +88,42 @@ redirect_to_https(struct exchange *ex, struct slice *out)
 	return m->host.n != 0 && m->forward.n != 0 && m->forward.at[0] == '/';
 }
 
+static enum reason
+redirect_find(struct exchange *ex, const struct redirect *redirect, struct slice *target)
+{
+	if (redirect->target == NULL)
+		return redirect_to_https(ex, target) ? REASON_NONE : REASON_BAD_HOST;
+	return text_get(redirect->target, ex, target) ? REASON_NONE : REASON_INTERNAL;
+}
+
 static enum verdict
 redirect_question(struct exchange *ex, const struct step *step)
 {
 	const struct redirect *redirect = step->settings;
 	struct slice target;
-	bool fine = redirect->target == NULL ? redirect_to_https(ex, &target)
-					     : text_get(redirect->target, ex, &target);
+	enum reason wrong = redirect_find(ex, redirect, &target);
 
-	if (!fine) {
-		exchange_abort(ex, redirect->target == NULL ? REASON_BAD_HOST : REASON_INTERNAL);
+	if (wrong != REASON_NONE) {
+		exchange_abort(ex, wrong);
 		return STEP_TAKE;
 	}
 	message_add_known(&ex->answer, &ex->arena, KNOWN_LOCATION, target);
 	exchange_return(ex, redirect->status, SLICE_EMPTY, SLICE_EMPTY);
+	return STEP_TAKE;
+}
+
+static enum verdict
+redirect_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	const struct redirect *redirect = step->settings;
+	struct slice target;
+
+	out->reason = (uint8_t)redirect_find(ex, redirect, &target);
+	if (out->reason != REASON_NONE)
+		return STEP_TAKE;
+	out->status = redirect->status;
+	builder_printf(&out->does, "answers %u, to", redirect->status);
+	text_show_slice(target, &out->does);
 	return STEP_TAKE;
 }
 
@@ -111,6 +133,7 @@ static const struct handler_ops redirect_ops = {
 	.moment = MOMENT_QUESTION,
 	.takes = true,
 	.question = redirect_question,
+	.explain = redirect_explain,
 };
 
 static const struct argument redirect_arguments[] = {

@@ -117,6 +117,17 @@ reply_question(struct exchange *ex, const struct step *step)
 	return STEP_TAKE;
 }
 
+static enum verdict
+reply_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	const struct reply *reply = step->settings;
+
+	builder_text(&out->does, "replies");
+	if (make_sets(reply, ex) == NULL || !text_show(&reply->body, ex, &out->does))
+		out->reason = REASON_INTERNAL;
+	return STEP_TAKE;
+}
+
 static const struct handler_ops reply_ops = {
 	.name = "reply",
 	.protocols = PROTOCOL_MESSAGES,
@@ -125,6 +136,7 @@ static const struct handler_ops reply_ops = {
 	.takes = true,
 	.build = reply_build,
 	.question = reply_question,
+	.explain = reply_explain,
 };
 
 static const struct argument line_arguments[] = {

@@ -66,6 +66,18 @@ return_question(struct exchange *ex, const struct step *step)
 	return STEP_TAKE;
 }
 
+static enum verdict
+return_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	const struct answer *answer = step->settings;
+
+	out->status = (uint16_t)answer->status;
+	builder_printf(&out->does, "answers %d", (int)answer->status);
+	if (answer->body.raw.raw.n != 0 && !text_show(&answer->body, ex, &out->does))
+		out->reason = REASON_INTERNAL;
+	return STEP_TAKE;
+}
+
 static const struct handler_ops return_ops = {
 	.name = "return",
 	.protocols = PROTOCOL_HTTP,
@@ -73,6 +85,7 @@ static const struct handler_ops return_ops = {
 	.moment = MOMENT_QUESTION,
 	.takes = true,
 	.question = return_question,
+	.explain = return_explain,
 };
 
 static const struct argument return_arguments[] = {

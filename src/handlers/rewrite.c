@@ -65,23 +65,41 @@ has_dots(struct slice target)
 	return false;
 }
 
-static enum verdict
-rewrite_question(struct exchange *ex, const struct step *step)
+static enum reason
+rewrite_run(struct exchange *ex, const struct rewrite *rewrite)
 {
-	const struct rewrite *rewrite = step->settings;
 	struct slice target;
 
-	if (!text_get(&rewrite->target, ex, &target) || target.n == 0 || target.at[0] != '/') {
-		exchange_abort(ex, REASON_INTERNAL);
-		return STEP_TAKE;
-	}
-	if (unlikely(!rewrite->target.constant && has_dots(target))) {
-		exchange_abort(ex, REASON_BAD_MESSAGE);
-		return STEP_TAKE;
-	}
+	if (!text_get(&rewrite->target, ex, &target) || target.n == 0 || target.at[0] != '/')
+		return REASON_INTERNAL;
+	if (unlikely(!rewrite->target.constant && has_dots(target)))
+		return REASON_BAD_MESSAGE;
 	if (!rewrite->has_query && ex->question.query.n != 0)
 		target = with_query(ex, target);
 	ex->question.forward = target;
+	return REASON_NONE;
+}
+
+static enum verdict
+rewrite_question(struct exchange *ex, const struct step *step)
+{
+	enum reason wrong = rewrite_run(ex, step->settings);
+
+	if (wrong == REASON_NONE)
+		return STEP_PASS;
+	exchange_abort(ex, wrong);
+	return STEP_TAKE;
+}
+
+static enum verdict
+rewrite_explain(struct exchange *ex, const struct step *step, struct outlook *out)
+{
+	out->reason = (uint8_t)rewrite_run(ex, step->settings);
+	if (out->reason != REASON_NONE)
+		return STEP_TAKE;
+	builder_text(&out->does, "forwards \"");
+	builder_log(&out->does, ex->question.forward);
+	builder_text(&out->does, "\"");
 	return STEP_PASS;
 }
 
@@ -90,6 +108,7 @@ static const struct handler_ops rewrite_ops = {
 	.protocols = PROTOCOL_HTTP | PROTOCOL_MESSAGES,
 	.moment = MOMENT_QUESTION,
 	.question = rewrite_question,
+	.explain = rewrite_explain,
 };
 
 static const struct argument rewrite_arguments[] = {

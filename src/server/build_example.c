@@ -4,46 +4,16 @@
  * written anew it is the same bytes. What may be written in several ways (another boundary, blanks
  * round JSON, lines of a header, escapes that need not be) is read again instead.
  */
-#include "core/exchange.h"
 #include "core/match.h"
 #include "protocols/frame/declared.h"
 #include "protocols/frame/frame_rows.h"
 #include "server/build_inner.h"
+#include "server/stage.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
 enum { EXAMPLE_MAX = 4096, SHOWN_MAX = 240 };
-
-/* A stand-in: an exchange whose connection never was, and the engine round it. */
-struct stage {
-	struct engine engine;
-	struct exchange ex;
-	struct addr nobody;
-	struct unit unit;
-};
-
-static struct stage *
-stage_open(struct arena *a)
-{
-	struct stage *s = arena_zalloc(a, sizeof(*s));
-
-	scratch_init(&s->engine.loop.scratch);
-	arena_init(&s->ex.arena, NULL, 0);
-	message_init(&s->ex.question);
-	message_init(&s->ex.answer);
-	s->ex.engine = &s->engine;
-	s->ex.src = &s->nobody;
-	s->ex.unit = &s->unit;
-	return s;
-}
-
-static void
-stage_close(struct stage *s)
-{
-	arena_reset(&s->ex.arena);
-	scratch_free(&s->engine.loop.scratch);
-}
 
 /* An example while it is tried. */
 struct trial {
@@ -201,7 +171,7 @@ is_as_said(const struct trial *t, const struct expression *when, const struct un
 	};
 	const struct condition *c = condition_compile(&t->b->reading, &scope, when);
 
-	t->stage->unit = *u;
+	exchange_set_unit(&t->stage->ex, u);
 	if (c == NULL)
 		return false;
 	if (condition_is(c, &t->stage->ex))

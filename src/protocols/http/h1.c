@@ -7,15 +7,12 @@
 #include "base/clock.h"
 #include "core/engine.h"
 #include "core/exchange.h"
-#include "core/hops.h"
 #include "core/upstream.h"
-#include "protocols/http/fields.h"
 #include "protocols/http/forwarded.h"
 #include "protocols/http/h1.h"
-#include "protocols/http/h1_parse.h"
+#include "protocols/http/h1_question.h"
 #include "protocols/http/status.h"
 #include "protocols/http/trailers.h"
-#include "protocols/http/uri.h"
 
 enum h1_phase {
 	H1_HEAD,                /* a head is awaited */
@@ -169,10 +166,7 @@ h1_ask(struct conn *c, struct exchange *ex, struct slice in)
 	struct message *m = &ex->question;
 	bool last = !h1_has_body(m);
 
-	fields_strip(m);
-	/* what is expected is expected of us (RFC 9110 10.1.1) */
-	if ((m->known >> KNOWN_EXPECT & 1) != 0)
-		message_remove(m, KNOWN_EXPECT, SLICE_EMPTY);
+	h1_strip_question(m);
 	h1_begin_body(h, m);
 	h->keep = m->keep_alive && !c->engine->parting;
 	h->expects = m->expect && !last;
@@ -199,15 +193,14 @@ h1_read_question(struct conn *c, struct slice in)
 	}
 
 	const struct listener_settings *s = &l->settings;
-	struct h1_limits limits = { s->uri_max, s->field_max, s->head_max,
-		(size_t)s->field_count_max };
+	struct h1_limits limits = h1_limits_of(s);
 
 	if (h->looked != 0 && !h1_head_again(in, h->looked, &limits))
 		return 0;
 
 	struct exchange *ex = exchange_begin(c);
-	enum reason why = REASON_BAD_MESSAGE;
-	ssize_t n = h1_parse_question(&ex->question, &ex->arena, in, &limits, &why);
+	enum reason why;
+	ssize_t n = h1_take_question(&ex->question, &ex->arena, in, &limits, &why);
 
 	if (n == 0) {
 		exchange_cancel(ex);
@@ -217,8 +210,7 @@ h1_read_question(struct conn *c, struct slice in)
 		return 0;
 	}
 	h->looked = 0;
-	if (n < 0 || !uri_normalise(&ex->question, &ex->arena, &why) ||
-	    unlikely(hops_matter(&ex->question) && !hops_are_sound(&ex->question))) {
+	if (n < 0) {
 		uint8_t method = ex->question.method;
 
 		message_init(&ex->question);

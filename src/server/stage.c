@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The stand-in is set up member by member: nothing of it is ever given to who would close it.
+ */
+#include "server/stage.h"
+
+struct stage *
+stage_open(struct arena *a)
+{
+	struct stage *s = arena_zalloc(a, sizeof(*s));
+
+	scratch_init(&s->engine.loop.scratch);
+	s->engine.shared = &s->shared;
+	arena_init(&s->ex.arena, NULL, 0);
+	message_init(&s->ex.question);
+	message_init(&s->ex.answer);
+	s->ex.engine = &s->engine;
+	s->ex.src = &s->client.remote;
+	s->ex.taker = -1;
+	s->ex.log_sink = -1;
+	return s;
+}
+
+void
+stage_close(struct stage *s)
+{
+	arena_reset(&s->ex.arena);
+	scratch_free(&s->engine.loop.scratch);
+}
+
+void
+stage_connect(
+    struct stage *s, const struct listener *l, const struct addr *from, const struct addr *to)
+{
+	s->local = *to;
+	s->client.engine = &s->engine;
+	s->client.side = SIDE_CLIENT;
+	s->client.protocol = l->protocol;
+	s->client.datagrams = l->addr.datagram != 0;
+	s->client.local = &s->local;
+	s->client.remote = *from;
+	s->ex.client = &s->client;
+	s->ex.talk = (l->protocol->traits & PROTOCOL_TURNS) == 0;
+}
