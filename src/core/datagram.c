@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "core/engine.h"
 #include "core/exchange.h"
+#include "core/stand_in.h"
 #include "core/tunnel.h"
 #include "io/datagram.h"
 
@@ -34,6 +35,7 @@ struct datagrams {
 	struct flow **table;            /* a power of two */
 	size_t room, count;
 	struct flow *free;
+	struct stand_in *stand_in;      /* for messages that say whose flow it is; or NULL */
 	struct door *doors[2];          /* free ones: IPv4, IPv6 */
 	size_t door_count;              /* of both */
 };
@@ -80,6 +82,7 @@ datagram_close(struct engine *e)
 		d->free = f->next;
 		free(f);
 	}
+	free(d->stand_in);
 	datagram_inbox_free(d->in);
 	datagram_outbox_free(d->out);
 	free(d->table);
@@ -108,7 +111,7 @@ set_ip(uint8_t at[static 16], const struct addr *a)
 }
 
 static struct flow_key
-key_of(uint16_t binding, const struct datagram *g)
+key_of_source(uint16_t binding, const struct datagram *g)
 {
 	struct flow_key key = { .port = addr_port(g->from), .binding = binding };
 
@@ -118,6 +121,73 @@ key_of(uint16_t binding, const struct datagram *g)
 	if (g->from->any.sa_family == AF_INET6)
 		key.scope = g->from->v6.sin6_scope_id;
 	return key;
+}
+
+/* False: there is none, or what comes first is malformed. */
+static bool
+first_message(const struct codec *k, struct slice in, struct scratch *scratch, struct unit *u)
+{
+	_Alignas(8) char state[CODEC_STATE] = "";
+	enum codec_verdict verdict = CODEC_SKIP;
+
+	k->begin(k, state, true);
+	for (; verdict == CODEC_SKIP && in.n != 0; in = slice_after(in, u->wire.n)) {
+		*u = (struct unit){ .fault = NULL };
+		verdict = k->next(k, state, in, scratch, u);
+		if (verdict == CODEC_MORE)
+			verdict = k->finish(k, state, in, scratch, u);
+		if (verdict != CODEC_SKIP)
+			break;
+	}
+	return verdict == CODEC_MESSAGE;
+}
+
+/* 128 bits under the process's key: nobody can make two values that are one. */
+static void
+hash_value(struct slice value, struct scratch *scratch, uint8_t out[static 16])
+{
+	char *text = scratch_alloc(scratch, value.n + 1);
+
+	if (value.n != 0)
+		memcpy(text, value.at, value.n);
+	for (size_t half = 0; half < 2; half++) {
+		text[value.n] = (char)half;
+
+		uint64_t hash = hash_bytes(slice_make(text, value.n + 1));
+
+		memcpy(out + half * sizeof(hash), &hash, sizeof(hash));
+	}
+}
+
+static struct stand_in *
+stand_in_of(struct datagrams *d)
+{
+	if (d->stand_in == NULL) {
+		d->stand_in = memory_zalloc(sizeof(*d->stand_in));
+		stand_in_open(d->stand_in, d->engine);
+	}
+	return d->stand_in;
+}
+
+/* `key` is the source's: where its first message has no value it stays that. */
+static void
+look_for_value(struct datagrams *d, const struct listener *l, struct slice in, struct flow_key *key)
+{
+	struct scratch *scratch = &d->engine->loop.scratch;
+	struct slice value;
+	struct unit u;
+
+	if (!first_message(l->protocol->codec, in, scratch, &u))
+		return;
+
+	struct stand_in *s = stand_in_of(d);
+
+	if (field_text(stand_in_for(s, &u), l->flow_by, false, &value)) {
+		hash_value(value, scratch, key->source);
+		key->scope = (uint32_t)FLOW_OF_VALUE;
+		key->port = 0;
+	}
+	stand_in_forget(s);
 }
 
 static struct slice
@@ -370,11 +440,35 @@ open_flow(struct engine *e, const struct flow_key *key, uint64_t hash, const str
 	return f;
 }
 
+static bool
+is_of_value(const struct flow *f)
+{
+	return f->key.scope == (uint32_t)FLOW_OF_VALUE;
+}
+
+/* Its last datagram came from there: answers go there, those of earlier questions too. */
+static void
+move(struct flow *f, const struct addr *from)
+{
+	struct conn *c = f->conn;
+
+	if (addr_equal(&c->remote, from))
+		return;
+	if (lane_is(c))
+		lane_keep_source(c);
+	c->remote = *from;
+}
+
 /* One that was opened under another protocol goes on as a new one. */
 static struct flow *
 flow_of(struct engine *e, uint16_t binding, const struct datagram *g)
 {
-	struct flow_key key = key_of(binding, g);
+	const struct listener *l = e->bindings[binding].listener;
+	struct flow_key key = key_of_source(binding, g);
+
+	if (unlikely(l != NULL && l->flow_by != NULL))
+		look_for_value(e->datagrams, l, g->bytes, &key);
+
 	uint64_t hash = hash_bytes(key_bytes(&key));
 	struct flow *f = find(e->datagrams, &key, hash);
 
@@ -382,7 +476,11 @@ flow_of(struct engine *e, uint16_t binding, const struct datagram *g)
 		end(f, REASON_SHUTDOWN);
 		f = NULL;
 	}
-	return f != NULL ? f : open_flow(e, &key, hash, g);
+	if (f == NULL)
+		return open_flow(e, &key, hash, g);
+	if (unlikely(is_of_value(f)))
+		move(f, g->from);
+	return f;
 }
 
 static void
@@ -594,6 +692,7 @@ answer(struct conn *c, struct slice s)
 	struct engine *e = c->engine;
 	struct datagrams *d = e->datagrams;
 	int fd = engine_socket(e, c->binding);
+	const struct addr *to = &c->remote;
 	struct in6_addr from;
 
 	if (fd < 0) {
@@ -601,7 +700,10 @@ answer(struct conn *c, struct slice s)
 		return;
 	}
 	memcpy(&from, c->flow->key.local, sizeof(from));
-	while (!datagram_put(d->out, fd, s, &c->remote, &from))
+	/* Where it moves within the pass, what was answered before goes to where it was. */
+	if (unlikely(is_of_value(c->flow)))
+		to = memcpy(scratch_alloc(&e->loop.scratch, sizeof(*to)), to, sizeof(*to));
+	while (!datagram_put(d->out, fd, s, to, &from))
 		send_all(d);
 	if (!d->flush.queued) {
 		e->pins++;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Sockets of datagrams on the road. What comes from one source to one of our addresses is a flow, and
- * the client's side of it is a conn like any other, but without a descriptor: it is read from the
+ * Sockets of datagrams on the road. What comes from one source to one of our addresses is a flow (or what
+ * has one value of a field, from wherever it comes: flow by FIELD), and the client's side of it is a conn like any other, but without a descriptor: it is read from the
  * listener's socket and written through it. A peer's conn has a connected socket of its own. Of both
  * each read is one datagram and each write is one; none is merged, cut or kept: what the kernel
  * does not take is dropped and counted.
@@ -20,10 +20,13 @@ struct flow_kept {
 	struct slice bytes;
 };
 
+enum { FLOW_OF_VALUE = -1 };            /* the number of no link */
+
 /* All that makes two flows two, in the order of a hash without holes. */
 struct flow_key {
 	uint8_t source[16], local[16];  /* IPv4 mapped; local: `::` where all come to one */
-	uint32_t scope;                 /* of a source on one link */
+	/* of a source on one link; FLOW_OF_VALUE: `source` is the hash of a field's value, port 0 */
+	uint32_t scope;
 	uint16_t port, binding;
 };
 

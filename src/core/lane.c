@@ -175,6 +175,17 @@ lane_weight(const struct conn *c)
 	return n;
 }
 
+void
+lane_keep_source(struct conn *c)
+{
+	const struct lane *l = conn_state(c);
+
+	for (struct exchange *ex = l->first; ex != NULL; ex = ex->client_next)
+		if (ex->src == &c->remote)
+			ex->src = memcpy(arena_alloc(&ex->arena, sizeof(*ex->src)), ex->src,
+			    sizeof(*ex->src));
+}
+
 /* ------------------------------------------------------------------ questions */
 
 static struct exchange *

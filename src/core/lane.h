@@ -83,6 +83,8 @@ const struct exchange *lane_first(const struct conn *c);
  * shared one is.
  */
 void lane_peer_part(struct conn *c, bool gone);
+/* The client is about to be elsewhere: who asked what is not answered yet stays known. */
+void lane_keep_source(struct conn *c);
 /* Bytes that its exchanges hold. */
 size_t lane_weight(const struct conn *c);
 

@@ -39,6 +39,8 @@ struct listener {
 	struct listener_settings settings;
 	/* listen … proxy_protocol: a PROXY header (v1 or v2) comes first */
 	bool proxy_line;
+	/* datagrams with one value of it are one flow; NULL: those of one source are */
+	const struct field_ref *flow_by;
 	int backlog;
 	unsigned mode;                  /* of a Unix socket; 0: not set */
 	struct host_table *hosts;

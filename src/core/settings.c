@@ -31,6 +31,7 @@ static const char *const access_formats[] = { "combined", "json", NULL };
 static const char *const forwarded_words[] = { "x_forwarded", "rfc7239", "both", "off", NULL };
 static const char *const trailer_words[] = { "drop", "pass", NULL };
 static const char *const answer_words[] = { "wait", "drop", "drop_oldest", "close", NULL };
+static const char *const by_words[] = { "by", NULL };
 static const char *const rate_words[] = { "wait", "refuse", "close", NULL };
 
 static const struct argument access_arguments[] = {
@@ -116,6 +117,13 @@ static const struct argument message_rate_arguments[] = {
 	    .max = RATE_BURST_MOST, .otherwise = "0" },
 	{ "over", &type_word, offsetof(struct message_rate, over), .flags = ARGUMENT_OPTION,
 	    .words = rate_words, .otherwise = "wait" },
+	{ 0 },
+};
+
+static const struct argument flow_arguments[] = {
+	{ .name = "by", .type = &type_word, .offset = offsetof(struct flow_setting, by),
+	    .words = by_words },
+	{ .name = "FIELD", .type = &type_raw, .offset = offsetof(struct flow_setting, field) },
 	{ 0 },
 };
 
@@ -222,7 +230,8 @@ static const struct directive heartbeat_rows[] = {
 	SETTING("interval", DURATION(0, DAY), offsetof(struct heartbeat, interval), "0s",
 	    "The silence after which one is sent; 0s: none is."),
 	SETTING("send", ONE("BYTES", type_bytes, 0, 0), offsetof(struct heartbeat, send), NULL,
-	    "The message, without what marks where it ends; not said: the protocol's own ping."),
+	    "The message, without what marks where it ends; not said: the protocol's own ping, "
+	    "which is for peers where it is a question."),
 	SETTING("miss", ONE("NUMBER", type_integer, 1, 1000), offsetof(struct heartbeat, miss), "2",
 	    "How many silent intervals end the connection."),
 	{ 0 },
@@ -267,6 +276,12 @@ const struct directive server_settings_rows[] = {
 	    .help = "How many messages a connection may bring; 0: any. burst: how many at once, "
 	    "where it is not as many as the rate says. What is over waits, gets the protocol's "
 	    "error, or ends the connection." },
+	{ .name = "flow", .kind = DIRECTIVE_SETTING, .flags = DIRECTIVE_LISTENER,
+	    .arguments = flow_arguments, .offset = IN_LISTENER(flow), .otherwise = "by source",
+	    .help = "Which datagrams are one flow: those of one source, or those whose first "
+	    "message has one value of a field (msg.device), wherever they come from. Answers go to "
+	    "where the last one came from, so the value should be hard to guess. One that has no "
+	    "value is of its source. All of such a listener is served by one worker." },
 	{ .name = "real_ip", .kind = DIRECTIVE_BLOCK, .inside = trust_tables,
 	    .offset = offsetof(struct server_settings, trust), .check = trust_check,
 	    .help = "Whose word is taken for who the client is: src is then the real client, for "
@@ -278,6 +293,7 @@ const struct directive route_settings_rows[] = {
 	    route_buffer_rows),
 	MISPLACED("heartbeat"),
 	MISPLACED("message_rate"),
+	MISPLACED("flow"),
 	MISPLACED("real_ip"),
 	{ 0 },
 };
@@ -291,6 +307,7 @@ const struct setting_use setting_uses[] = {
 	{ NULL, "real_ip", "from", PROTOCOL_HTTP, false },
 	FOR_MESSAGES(NULL, "heartbeat"),
 	FOR_MESSAGES(NULL, "message_rate"),
+	FOR_MESSAGES(NULL, "flow"),
 	FOR_MESSAGES("timeout", "first_message"),
 	FOR_MESSAGES("timeout", "message"),
 	FOR_MESSAGES("max", "messages"),

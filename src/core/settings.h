@@ -47,6 +47,12 @@ struct heartbeat {
 	int64_t miss;                   /* silent intervals that end the connection */
 };
 
+/* flow by FIELD: compiled for each listener of datagrams; `source`: they are told apart by that. */
+struct flow_setting {
+	int by;
+	struct value field;
+};
+
 /* Durations in ms, sizes in bytes. */
 struct settings {
 	struct access_setting access;
@@ -83,6 +89,7 @@ struct listener_settings {
 	struct message_rate message_rate;
 	struct heartbeat heartbeat;
 	int64_t flows_max;              /* max { flows }: of datagrams, of a worker */
+	struct flow_setting flow;
 };
 
 struct server_settings {

@@ -7,6 +7,7 @@
 #include "io/datagram.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -310,4 +311,16 @@ datagram_prepare(int fd, const struct addr *bound)
 	return bound->any.sa_family == AF_INET6 ?
 	    setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) == 0 :
 	    setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) == 0;
+}
+
+bool
+datagram_gather(int fd, bool all)
+{
+	struct sock_filter first[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
+	const struct sock_fprog program = { .len = 1, .filter = first };
+	const int none = 0;
+
+	return all ? setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program,
+			 sizeof(program)) == 0
+		   : setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none, sizeof(none)) == 0;
 }

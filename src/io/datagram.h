@@ -58,5 +58,10 @@ MUST_USE bool datagram_disconnect(int fd);
 
 /* On a socket that is bound, or will be: what is told of those that come, and how many may wait. */
 MUST_USE bool datagram_prepare(int fd, const struct addr *bound);
+/*
+ * All that comes to the group of sockets that this is one of comes to one of them; or, as before, to each
+ * what its source makes of it. False with errno: nothing has changed.
+ */
+MUST_USE bool datagram_gather(int fd, bool all);
 
 #endif

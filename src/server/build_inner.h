@@ -98,6 +98,7 @@ struct server_build {
 	const struct server_block *block;
 	struct server_name *names;
 	size_t name_count, name_room;
+	const struct field_ref *flow_by;        /* of its listeners of datagrams; or NULL */
 	struct span span;               /* `server NAME` */
 };
 

@@ -136,6 +136,7 @@ open_listener(struct gather *g, const struct addr *addr, struct slice key, struc
 		.text = arena_slice(&g->b->snapshot->arena, key),
 		.protocol = sb->server->protocol,
 		.settings = sb->block->settings.listener,
+		.flow_by = addr->datagram != 0 ? sb->flow_by : NULL,
 		.proxy_line = line->proxy_protocol,
 		.first_protocol = line->proxy_protocol ? &protocol_proxy_line : NULL,
 	};
@@ -325,6 +326,71 @@ add_listen(struct gather *g, struct server_build *sb, const struct filled *f)
 	take_options(g, one, line, at);
 }
 
+/* ------------------------------------------------------------------ flows */
+
+static bool
+has_datagrams(const struct server_build *sb)
+{
+	const struct filled *listens = sb->block->listens.items;
+	bool has = false;
+
+	for (size_t i = 0; i < sb->block->listens.n; i++) {
+		const struct listen_line *line = listens[i].data;
+
+		has |= listens[i].broken || line->to.transport == ENDPOINT_UDP;
+	}
+	return has;
+}
+
+/* What is known without a message tells none from another. */
+static const struct field_ref *
+read_flow_field(struct build *b, const struct server_build *sb, const struct value *v)
+{
+	struct field_ref *ref = arena_zalloc(&b->snapshot->arena, sizeof(*ref));
+	const struct scope scope = {
+		.protocol = sb->server->protocol,
+		.protocols = b->protocols,
+		.moment = MOMENT_QUESTION,
+		.maps = &b->maps,
+		.where = "\"flow by\"",
+	};
+
+	if (v->kind == VALUE_STRING) {
+		diag_error(b->diag, v->span, "a field is written without quotes: " SLICE_FORMAT,
+		    SLICE_ARG(diag_word(v->raw)));
+		return NULL;
+	}
+	if (!field_find(&b->reading, &scope, arena_slice(&b->snapshot->arena, v->raw), v->span, ref))
+		return NULL;
+	if (field_moment(ref) >= MOMENT_QUESTION)
+		return ref;
+	diag_error(b->diag, v->span,
+	    "\"flow by\" wants a field of the message, or source; \"" SLICE_FORMAT
+	    "\" is known without one", SLICE_ARG(diag_word(v->raw)));
+	return NULL;
+}
+
+static void
+take_flow(struct build *b, struct server_build *sb)
+{
+	const struct value *field = &sb->block->settings.listener.flow.field;
+	const struct filled *servers = b->main.servers.items;
+	const struct statement *s =
+	    find_statement(servers[sb - b->servers].statement->block, "flow");
+
+	/* Elsewhere, if it is said, that was reported; if it is inherited, it is for others. */
+	if ((sb->server->protocol->traits & PROTOCOL_MESSAGES) == 0 || field->raw.n == 0)
+		return;
+	if (has_datagrams(sb))
+		sb->flow_by = field->kind == VALUE_WORD && slice_is(field->raw, "source")
+				  ? NULL
+				  : read_flow_field(b, sb, field);
+	else if (s != NULL && sb->block->listens.n != 0)
+		diag_error(b->diag, s->values[0].span,
+		    "\"flow\" is of datagrams, and this server has connections only; write: listen "
+		    "udp:…");
+}
+
 /* ------------------------------------------------------------------ telling servers apart */
 
 static void
@@ -390,6 +456,7 @@ tell_apart(struct gather *g, struct gathering *one)
 	diag_note(g->b->diag, one->uses[0].span, "the other is here");
 }
 
+/* What told flows apart is part of it: under another field they are others. */
 static uint64_t
 fingerprint(const struct listener *l)
 {
@@ -399,6 +466,9 @@ fingerprint(const struct listener *l)
 	if (l->protocol->codec != NULL)
 		so_far = fingerprint_add(so_far, &l->protocol->codec->fingerprint,
 		    sizeof(l->protocol->codec->fingerprint));
+	if (l->flow_by != NULL)
+		so_far = fingerprint_add(
+		    so_far, l->settings.flow.field.raw.at, l->settings.flow.field.raw.n);
 	return fingerprint_add(so_far, l->proxy_line ? "proxy" : "plain", 5);
 }
 
@@ -428,6 +498,7 @@ build_listeners(struct build *b)
 		if (sb->server->protocol == NULL)
 			continue;
 		check_names_matter(b, sb);
+		take_flow(b, sb);
 		for (size_t j = 0; j < sb->block->listens.n; j++)
 			add_listen(&g, sb, &listens[j]);
 	}

@@ -134,4 +134,9 @@ build_check_heartbeat(struct build *b, const struct protocol_ops *protocol,
 		diag_error(b->diag, at,
 		    "%s has no ping of its own; write: heartbeat { interval …; send \"…\"; }",
 		    protocol->name);
+	else if (!question && k->pairing != CODEC_NONE)
+		diag_error(b->diag, at,
+		    "the ping of %s is a question, and a client would take it for an answer; write: "
+		    "heartbeat { interval …; send \"…\"; }",
+		    protocol->name);
 }

@@ -211,6 +211,166 @@ short_of_memory(void **state)
 	case_close(&d);
 }
 
+/* ------------------------------------------------------------------ flows of a value */
+
+#define DEVICES(by, steps) \
+	"protocol dev { datagram; max 600; format words; answers by msg[1]; messages independent; }" \
+	"server { listen udp:127.0.0.1:1; protocol dev; timeout { idle 10s; } flow by " by "; " steps " }"
+
+/* What a value makes a flow is found again from anywhere; what has none is its source's. */
+static void
+of_a_value(void **state)
+{
+	struct door_case d;
+	int one, two;
+
+	case_open(&d, DEVICES("msg[2]", "echo;"));
+	one = source_open(&d);
+	two = source_open(&d);
+	say(&d, one, "a 1 dev");
+	say(&d, two, "b 1 dev");
+	assert_int_equal(d.road.engine.flow_count, 1);
+	assert_heard(one, "a 1 dev");
+	assert_heard(two, "b 1 dev");
+	say(&d, two, "b 2 other");
+	assert_int_equal(d.road.engine.flow_count, 2);
+	say(&d, one, "a 2");
+	say(&d, two, "b 3");
+	assert_int_equal(d.road.engine.flow_count, 4);
+	say(&d, one, "a 3 \xff");
+	assert_int_equal(d.road.engine.shared->flows_opened, d.road.engine.flow_count);
+	road_wait(&d.road, 9 * 1000);
+	say(&d, one, "a 4 dev");
+	road_wait(&d.road, 9 * 1000);
+	assert_int_equal(d.road.engine.flow_count, 1);
+	say(&d, two, "b 4 dev");
+	assert_int_equal(d.road.engine.flow_count, 1);
+	road_wait(&d.road, 11 * 1000);
+	assert_int_equal(d.road.engine.flow_count, 0);
+	close(one);
+	close(two);
+	case_close(&d);
+}
+
+/* Many values of one source, and one of many sources: the table grows and finds each. */
+static void
+table_of_values(void **state)
+{
+	static int sources[SOURCES];
+	struct door_case d;
+	char text[32];
+
+	case_open(&d, DEVICES("msg[2]", "echo;"));
+	for (int turn = 0; turn < 2; turn++)
+		for (int i = 0; i < SOURCES; i++) {
+			if (turn == 0)
+				sources[i] = source_open(&d);
+			snprintf(text, sizeof(text), "x %d d%d", i, turn == 0 ? i : SOURCES - 1 - i);
+			say(&d, sources[i], text);
+			assert_heard(sources[i], text);
+		}
+	assert_int_equal(d.road.engine.flow_count, SOURCES);
+	assert_int_equal(d.road.engine.shared->flows_opened, SOURCES);
+	for (int i = 0; i < SOURCES; i++)
+		close(sources[i]);
+	case_close(&d);
+}
+
+/* Within a pass each answer goes to who asked. */
+static void
+moves_in_a_pass(void **state)
+{
+	struct door_case d;
+	int sources[5];
+	char text[16];
+
+	case_open(&d, DEVICES("msg[2]", "echo;"));
+	for (int i = 0; i < 5; i++) {
+		sources[i] = source_open(&d);
+		snprintf(text, sizeof(text), "x %d dev", i);
+		assert_true(send(sources[i], text, strlen(text), 0) > 0);
+	}
+	road_turn(&d.road);
+	assert_int_equal(d.road.engine.flow_count, 1);
+	for (int i = 0; i < 5; i++) {
+		snprintf(text, sizeof(text), "x %d dev", i);
+		assert_heard(sources[i], text);
+		close(sources[i]);
+	}
+	case_close(&d);
+}
+
+/* Answers under way follow; who asked stays known. */
+static void
+moves_with_answers_under_way(void **state)
+{
+	struct door_case d;
+	struct addr to, from = { .n = sizeof(from.v4) };
+	char room[64];
+	int one, two;
+
+	case_open(&d, DEVICES("msg[2]", "proxy udp:127.0.0.1:%u;"));
+	one = source_open(&d);
+	two = source_open(&d);
+	assert_int_equal(getsockname(one, &from.any, &from.n), 0);
+	say(&d, one, "a 1 dev");
+	say(&d, two, "b 2 dev");
+	say(&d, two, "c 3 dev");
+
+	struct conn *c = d.road.engine.conns;
+
+	while (c->side != SIDE_CLIENT)
+		c = c->all_next;
+
+	struct lane *l = conn_state(c);
+
+	assert_int_equal(l->count, 3);
+	assert_int_equal(addr_port(l->first->src), addr_port(&from));
+	assert_int_equal(addr_port(l->first->client_next->src), addr_port(&c->remote));
+	for (int i = 0; i < 3; i++) {
+		ssize_t n;
+
+		to.n = sizeof(to.v4);
+		n = recvfrom(d.back_fd, room, sizeof(room), 0, &to.any, &to.n);
+		assert_true(n > 0);
+		assert_int_equal(sendto(d.back_fd, room, (size_t)n, 0, &to.any, to.n), n);
+		road_turn(&d.road);
+	}
+	assert_heard(one, "-");
+	assert_heard(two, "a 1 dev");
+	assert_heard(two, "b 2 dev");
+	assert_heard(two, "c 3 dev");
+	close(one);
+	close(two);
+	case_close(&d);
+}
+
+/* Under another field flows are others; a value of one is none of the other. */
+static void
+another_field(void **state)
+{
+	struct door_case d;
+	int fd;
+
+	case_open(&d, DEVICES("msg[2]", "echo;"));
+	fd = source_open(&d);
+	say(&d, fd, "a 1 dev");
+	engine_adopt(&d.road.engine, road_build(&d.road, DEVICES("msg[2]", "echo;")));
+	say(&d, fd, "a 2 dev");
+	assert_int_equal(d.road.engine.shared->flows_opened, 1);
+	engine_adopt(&d.road.engine, road_build(&d.road, DEVICES("msg[0]", "echo;")));
+	say(&d, fd, "dev 3 x");
+	assert_int_equal(d.road.engine.shared->flows_opened, 2);
+	engine_adopt(&d.road.engine, road_build(&d.road, DEVICES("source", "echo;")));
+	say(&d, fd, "dev 4 x");
+	say(&d, fd, "a 5 dev");
+	assert_int_equal(d.road.engine.shared->flows_opened, 3);
+	for (int i = 0; i < 5; i++)
+		assert_string_not_equal(heard(fd), "-");
+	close(fd);
+	case_close(&d);
+}
+
 /* ------------------------------------------------------------------ snapshots, sockets */
 
 static void
@@ -399,6 +559,11 @@ main(void)
 		cmocka_unit_test(table),
 		cmocka_unit_test(at_most),
 		cmocka_unit_test(short_of_memory),
+		cmocka_unit_test(of_a_value),
+		cmocka_unit_test(table_of_values),
+		cmocka_unit_test(moves_in_a_pass),
+		cmocka_unit_test(moves_with_answers_under_way),
+		cmocka_unit_test(another_field),
 		cmocka_unit_test(another_snapshot),
 		cmocka_unit_test(sockets_come_and_go),
 		cmocka_unit_test(drain),
