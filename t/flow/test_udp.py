@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Datagrams: flows, their peers, their ends; where answers come from; what is refused, lost, or too much."""
 import contextlib
+import json
 import os
 import resource
 import select
@@ -581,6 +582,103 @@ class Messages(Case):
         with s.client() as c:
             c.send(b"\0\5\0\7a" + b"\0\5\0\7b")
             self.assertEqual({c.exactly(5), c.exactly(5)}, {b"\0\5\0\7a", b"\0\5\0\7b"})
+
+
+DEVICES = """
+protocol dev { datagram; max 600; format json; %s }
+upstream app { server @peer@; }
+server { listen udp:127.0.0.1:@port@; protocol dev; access_log "flows.log" json; flow by msg.device; %s }
+"""
+BY_ID = "answers by id; messages independent;"
+
+
+def says(device, **more):
+    return json.dumps({"device": device, **more}).encode()
+
+
+class OfAValue(Case):
+    """Flows by a field of their messages."""
+
+    def test_a_device_moves(self):
+        peer = self.backend(lambda data, number: [b'{"flow":%d}' % number])
+        s = self.server(DEVICES % ("", "proxy app;"), peer=peer)
+        one, two = self.source(s), self.source(s)
+        for c in (one, two, two, one):
+            self.assertEqual(c.ask(says("a")), b'{"flow":0}')
+        two.send(says("a"))
+        two.get()
+        peer.socket.sendto(b'{"later":1}', list(peer.sources)[0])
+        self.assertEqual(two.get(), b'{"later":1}')
+        self.assertTrue(one.is_silent(0.1))
+
+    def test_devices_of_one_source(self):
+        peer = self.backend(lambda data, number: [b'{"flow":%d}' % number])
+        s = self.server(DEVICES % ("", "proxy app;"), peer=peer)
+        c = self.source(s)
+        for number, device in enumerate(("a", "b", "", "a" * 500)):
+            for _ in range(2):
+                self.assertEqual(c.ask(says(device)), b'{"flow":%d}' % number)
+
+    def test_without_a_value(self):
+        """They are of their source, and of no device."""
+        peer = self.backend(lambda data, number: [b'{"flow":%d}' % number])
+        s = self.server(DEVICES % ("", "proxy app;"), peer=peer)
+        one, two = self.source(s), self.source(s)
+        self.assertEqual(one.ask(says("a")), b'{"flow":0}')
+        for bad in (b'{"id":1}', b"no JSON", b'{"device":', b'["device"]'):
+            self.assertEqual(one.ask(bad), b'{"flow":1}', bad)
+            self.assertEqual(two.ask(bad), b'{"flow":2}', bad)
+        self.assertEqual(two.ask(says("a")), b'{"flow":0}')
+
+    def test_silence_ends_it(self):
+        peer = self.backend(lambda data, number: [b'{"flow":%d}' % number])
+        s = self.server(DEVICES % ("", "timeout { idle 1s; } proxy app;"), peer=peer)
+        for _ in range(5):          # another port each time: it is not silent
+            self.assertEqual(self.source(s).ask(says("a")), b'{"flow":0}')
+            time.sleep(0.4)
+        flow.wait_for(lambda: not self.connected(peer))
+        self.assertEqual(self.source(s).ask(says("a")), b'{"flow":1}')
+
+    def test_answers_under_way(self):
+        """They go to where the device is now."""
+        held = []
+        peer = self.backend(lambda data, number: held.append(data) or [])
+        s = self.server(DEVICES % (BY_ID, "proxy app;"), peer=peer)
+        sources = [self.source(s) for _ in range(4)]
+        for i, c in enumerate(sources):
+            c.send(says("a", id=i))
+        flow.wait_for(lambda: len(held) == 4)
+        for data in held:
+            peer.socket.sendto(data, list(peer.sources)[0])
+        self.assertEqual(sorted(json.loads(sources[3].get())["id"] for _ in held), [0, 1, 2, 3])
+        self.assertTrue(all(c.is_silent(0.1) for c in sources[:3]))
+
+    def test_messages_of_one_datagram(self):
+        """The first says whose it is."""
+        s = self.server("""
+            protocol lines { boundary "\\n"; max 100; empty ignore; format words; answers in_order; }
+            server { listen udp:127.0.0.1:@port@; protocol lines; max { flows 1; } flow by msg[0]; echo; }
+        """)
+        one, two = self.source(s), self.source(s)
+        for c in (one, two):
+            c.send(b"\n\na 1\nb 2\n")
+            self.assertEqual([c.get(), c.get()], [b"a 1\n", b"b 2\n"])
+        two.send(b"b 3\n")
+        self.assertTrue(two.is_silent(0.2), "there is room for one")
+        self.assertEqual(one.ask(b"a 4\n"), b"a 4\n")
+
+    def test_all_workers(self):
+        """Sources are not shared out where a device may have any of them, whoever serves them."""
+        peer = self.backend(lambda data, number: [b'{"flow":%d}' % number])
+        s = self.server(DEVICES % ("", "proxy app;"), peer=peer, main="workers 4;\n", expect_report=True)
+        for _ in range(40):
+            self.assertEqual(self.source(s).ask(says("a")), b'{"flow":0}')
+        for p in s.workers():
+            os.kill(p, signal.SIGKILL)
+            self.source(s).ask_until(says("a"))
+        flow.wait_for(lambda: len(s.workers()) == 4)
+        # the socket may be on its way back to its own worker
+        flow.wait_for(lambda: len({self.source(s).ask_until(says("a")) for _ in range(40)}) == 1)
 
 
 class Dns(Case):

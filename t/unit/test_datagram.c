@@ -5,6 +5,7 @@
 #include "road_case.h"
 
 #include "core/datagram.h"
+#include "io/datagram.h"
 #include "io/socket.h"
 #include "protocols/raw.h"
 
@@ -213,9 +214,13 @@ short_of_memory(void **state)
 
 /* ------------------------------------------------------------------ flows of a value */
 
-#define DEVICES(by, steps) \
-	"protocol dev { datagram; max 600; format words; answers by msg[1]; messages independent; }" \
-	"server { listen udp:127.0.0.1:1; protocol dev; timeout { idle 10s; } flow by " by "; " steps " }"
+#define DEVICES(by) \
+	"protocol dev { datagram; max 600; format words; }" \
+	"server { listen udp:127.0.0.1:1; protocol dev; timeout { idle 10s; } flow by " by "; echo; }"
+#define ASKED \
+	"protocol dev { datagram; max 600; format binary; fields { id u8 at 0; dev u8 at 1; } answers by id;" \
+	"    messages independent; }" \
+	"server { listen udp:127.0.0.1:1; protocol dev; flow by msg.dev; proxy udp:127.0.0.1:%u; }"
 
 /* What a value makes a flow is found again from anywhere; what has none is its source's. */
 static void
@@ -224,7 +229,7 @@ of_a_value(void **state)
 	struct door_case d;
 	int one, two;
 
-	case_open(&d, DEVICES("msg[2]", "echo;"));
+	case_open(&d, DEVICES("msg[2]"));
 	one = source_open(&d);
 	two = source_open(&d);
 	say(&d, one, "a 1 dev");
@@ -237,8 +242,9 @@ of_a_value(void **state)
 	say(&d, one, "a 2");
 	say(&d, two, "b 3");
 	assert_int_equal(d.road.engine.flow_count, 4);
-	say(&d, one, "a 3 \xff");
-	assert_int_equal(d.road.engine.shared->flows_opened, d.road.engine.flow_count);
+	assert_heard(two, "b 2 other");
+	assert_heard(one, "a 2");
+	assert_heard(two, "b 3");
 	road_wait(&d.road, 9 * 1000);
 	say(&d, one, "a 4 dev");
 	road_wait(&d.road, 9 * 1000);
@@ -260,7 +266,7 @@ table_of_values(void **state)
 	struct door_case d;
 	char text[32];
 
-	case_open(&d, DEVICES("msg[2]", "echo;"));
+	case_open(&d, DEVICES("msg[2]"));
 	for (int turn = 0; turn < 2; turn++)
 		for (int i = 0; i < SOURCES; i++) {
 			if (turn == 0)
@@ -284,7 +290,7 @@ moves_in_a_pass(void **state)
 	int sources[5];
 	char text[16];
 
-	case_open(&d, DEVICES("msg[2]", "echo;"));
+	case_open(&d, DEVICES("msg[2]"));
 	for (int i = 0; i < 5; i++) {
 		sources[i] = source_open(&d);
 		snprintf(text, sizeof(text), "x %d dev", i);
@@ -309,13 +315,13 @@ moves_with_answers_under_way(void **state)
 	char room[64];
 	int one, two;
 
-	case_open(&d, DEVICES("msg[2]", "proxy udp:127.0.0.1:%u;"));
+	case_open(&d, ASKED);
 	one = source_open(&d);
 	two = source_open(&d);
 	assert_int_equal(getsockname(one, &from.any, &from.n), 0);
-	say(&d, one, "a 1 dev");
-	say(&d, two, "b 2 dev");
-	say(&d, two, "c 3 dev");
+	say(&d, one, "1da");
+	say(&d, two, "2db");
+	say(&d, two, "3dc");
 
 	struct conn *c = d.road.engine.conns;
 
@@ -337,9 +343,9 @@ moves_with_answers_under_way(void **state)
 		road_turn(&d.road);
 	}
 	assert_heard(one, "-");
-	assert_heard(two, "a 1 dev");
-	assert_heard(two, "b 2 dev");
-	assert_heard(two, "c 3 dev");
+	assert_heard(two, "1da");
+	assert_heard(two, "2db");
+	assert_heard(two, "3dc");
 	close(one);
 	close(two);
 	case_close(&d);
@@ -352,16 +358,16 @@ another_field(void **state)
 	struct door_case d;
 	int fd;
 
-	case_open(&d, DEVICES("msg[2]", "echo;"));
+	case_open(&d, DEVICES("msg[2]"));
 	fd = source_open(&d);
 	say(&d, fd, "a 1 dev");
-	engine_adopt(&d.road.engine, road_build(&d.road, DEVICES("msg[2]", "echo;")));
+	engine_adopt(&d.road.engine, road_build(&d.road, DEVICES("msg[2]")));
 	say(&d, fd, "a 2 dev");
 	assert_int_equal(d.road.engine.shared->flows_opened, 1);
-	engine_adopt(&d.road.engine, road_build(&d.road, DEVICES("msg[0]", "echo;")));
+	engine_adopt(&d.road.engine, road_build(&d.road, DEVICES("msg[0]")));
 	say(&d, fd, "dev 3 x");
 	assert_int_equal(d.road.engine.shared->flows_opened, 2);
-	engine_adopt(&d.road.engine, road_build(&d.road, DEVICES("source", "echo;")));
+	engine_adopt(&d.road.engine, road_build(&d.road, DEVICES("source")));
 	say(&d, fd, "dev 4 x");
 	say(&d, fd, "a 5 dev");
 	assert_int_equal(d.road.engine.shared->flows_opened, 3);
@@ -369,6 +375,48 @@ another_field(void **state)
 		assert_string_not_equal(heard(fd), "-");
 	close(fd);
 	case_close(&d);
+}
+
+/* How many of a hundred sources' datagrams the first of two sockets got. */
+static int
+share_of_first(const struct addr *to, const int fds[2])
+{
+	int got[2] = { 0 };
+
+	for (int i = 0; i < 100; i++) {
+		int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+		assert_int_equal(sendto(fd, "x", 1, 0, &to->any, to->n), 1);
+		close(fd);
+	}
+	for (int i = 0; i < 2; i++)
+		while (recv(fds[i], &(char){ 0 }, 1, MSG_DONTWAIT) == 1)
+			got[i]++;
+	assert_int_equal(got[0] + got[1], 100);
+	return got[0];
+}
+
+static void
+gathered(void **state)
+{
+	const struct socket_options options = { .datagram = true, .reuse_port = true };
+	struct addr at;
+	int fds[2];
+
+	assert_true(addr_parse(SLICE("127.0.0.1:0"), &at));
+	fds[0] = socket_listen(&at, &options);
+	assert_true(fds[0] >= 0 && socket_local(fds[0], &at));
+	fds[1] = socket_listen(&at, &options);
+	assert_true(fds[1] >= 0);
+	assert_in_range(share_of_first(&at, fds), 1, 99);
+	assert_true(datagram_gather(fds[1], true));
+	assert_true(datagram_gather(fds[0], true));
+	assert_int_equal(share_of_first(&at, fds), 100);
+	assert_true(datagram_gather(fds[1], false));
+	assert_in_range(share_of_first(&at, fds), 1, 99);
+	assert_false(datagram_gather(fds[1], false));
+	close(fds[0]);
+	close(fds[1]);
 }
 
 /* ------------------------------------------------------------------ snapshots, sockets */
@@ -564,6 +612,7 @@ main(void)
 		cmocka_unit_test(moves_in_a_pass),
 		cmocka_unit_test(moves_with_answers_under_way),
 		cmocka_unit_test(another_field),
+		cmocka_unit_test(gathered),
 		cmocka_unit_test(another_snapshot),
 		cmocka_unit_test(sockets_come_and_go),
 		cmocka_unit_test(drain),
