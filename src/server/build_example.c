@@ -99,7 +99,7 @@ is_one(const struct trial *t, struct unit *u)
 		    count == 0 ? "there is no message in this example"
 			       : "there are %d messages in this example", count);
 	/* what was unescaped must outlive the next time */
-	u->inner = arena_slice(&t->stage->arena, u->inner);
+	u->inner = arena_slice(&t->stage->ex.arena, u->inner);
 	for (size_t cut = 1; cut < in.n; cut++) {
 		struct unit other;
 
@@ -138,7 +138,7 @@ is_written(const struct trial *t, const struct unit *u)
 	const struct frame *f = u->of;
 	struct frame_view view = declared_view(u);
 	size_t size = 2 * (t->x->write_room + u->wire.n);
-	struct builder out = builder_on(arena_alloc(&t->stage->arena, size), size);
+	struct builder out = builder_on(arena_alloc(&t->stage->ex.arena, size), size);
 	struct frame_draft draft = { .head = view.head, .body = view.body };
 	struct unit again;
 	enum frame_fault fault;
