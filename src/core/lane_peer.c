@@ -269,6 +269,18 @@ list_out(struct asked *a)
 		a->run->lane_count--;
 }
 
+/* None of its own is full any more. */
+static void
+read_on(struct conn *owner)
+{
+	const struct lane *l = conn_state(owner);
+
+	for (const struct asked *a = l->asked; a != NULL; a = a->list_next)
+		if (a->conn->congested)
+			return;
+	conn_clear_hold(owner, HOLD_STEP);
+}
+
 void
 lane_peer_closed(struct conn *c)
 {
@@ -283,7 +295,7 @@ lane_peer_closed(struct conn *c)
 	a->run->owed -= a->open;
 	list_out(a);
 	if (a->owner != NULL)
-		conn_clear_hold(a->owner, HOLD_STEP);
+		read_on(a->owner);
 	/* Whoever fails the exchanges of it is still looking at it. */
 	scratch_free_later(&c->engine->loop.scratch, a->slots);
 	scratch_free_later(&c->engine->loop.scratch, (char *)(uintptr_t)a->beat.send.at);
@@ -612,8 +624,12 @@ lane_peer_congestion(struct conn *c, bool congested)
 {
 	struct asked *a = asked_of(c);
 
-	if (a != NULL && a->owner != NULL)
-		hold(a->owner, HOLD_STEP, congested);
+	if (a == NULL || a->owner == NULL)
+		return;
+	if (congested)
+		conn_set_hold(a->owner, HOLD_STEP);
+	else
+		read_on(a->owner);
 }
 
 void

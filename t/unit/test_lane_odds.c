@@ -533,6 +533,41 @@ test_kept_goes_out(void **state)
 	END_ALL(c);
 }
 
+/* A peer that reads does not make room on the connection of one that does not. */
+static void
+test_two_full(void **state)
+{
+	open_with("protocol each { boundary \"\\n\"; max 64; format words; answers none; }\n", "",
+	    "server s { listen 127.0.0.1:9; protocol each; "
+	    "route when msg[0] == a { proxy unix:@/back per message; } route { proxy unix:@/other per message; } }");
+
+	struct end c = road_client(&road);
+	struct conn *full, *fine;
+	int bytes = 4096;
+
+	road_say(&road, &c, "b\n");
+	fine = road_peer_conn(&road);
+
+	struct end q = accepted(other);
+
+	road_say(&road, &c, "a\n");
+	full = road_peer_conn(&road);
+
+	struct end p = accepted(back);
+
+	assert_int_equal(setsockopt(full->wire.fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
+	while (!full->congested)
+		road_say(&road, &c, "a message of many that nobody reads\n");
+	assert_int_equal(c.conn->hold, HOLD_STEP);
+	lane_congestion(fine, true);
+	lane_congestion(fine, false);
+	assert_int_equal(c.conn->hold, HOLD_STEP);
+	end_read(&p);
+	road_turn(&road);
+	assert_int_equal(c.conn->hold, 0);
+	END_ALL(p, q, c);
+}
+
 /* What is gathered for a message waits for no room on the connection that others have filled. */
 static void
 test_gathered_for_full(void **state)
@@ -717,6 +752,7 @@ main(int argc, char **argv)
 		TEST(test_greeting),
 		TEST(test_congested_over_http),
 		TEST(test_kept_goes_out),
+		TEST(test_two_full),
 		TEST(test_gathered_for_full),
 		TEST(test_too_much),
 		TEST(test_asked_anew_and_gone),
