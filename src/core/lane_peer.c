@@ -550,11 +550,10 @@ make_question(struct exchange *ex, const struct codec *k, struct slice id, struc
 
 /* Where order pairs, it is, even if its client wants no answer: unless their protocol is the same. */
 static bool
-will_be_answered(const struct exchange *ex, const struct codec *k)
+is_answered_all_the_same(const struct exchange *ex, const struct codec *k)
 {
-	bool same = ex->unit != NULL && ex->client != NULL && codec_of(ex->client) == k;
-
-	return k->pairing == CODEC_IN_ORDER ? !same || !ex->unit->one_way : !lane_is_one_way(ex);
+	return k->pairing == CODEC_IN_ORDER &&
+	       (ex->unit == NULL || ex->client == NULL || codec_of(ex->client) != k);
 }
 
 static void
@@ -564,9 +563,10 @@ ask(struct exchange *ex, struct conn *c)
 	const struct codec *k = codec_of(c);
 	char room[CODEC_ID_LONGEST];
 	struct slice id = SLICE_EMPTY, wire;
+	bool one_way = lane_is_one_way(ex);
 	const char *fault;
 
-	if (will_be_answered(ex, k)) {
+	if (likely(!one_way) || is_answered_all_the_same(ex, k)) {
 		ex->place = take_place(a, ex);
 		if (ex->place == 0) {
 			exchange_abort(ex, REASON_LIMIT);
@@ -586,7 +586,7 @@ ask(struct exchange *ex, struct conn *c)
 	}
 	ex->peer_sent = c->sent + conn_waiting(c);
 	conn_write(c, wire);
-	if (!lane_is_one_way(ex))
+	if (likely(!one_way))
 		return;
 	if (ex->place != 0)
 		give_up(a, ex->place);
