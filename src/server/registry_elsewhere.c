@@ -24,6 +24,7 @@ const struct elsewhere registry_elsewhere[] = {
 
 	/* top level */
 	IS("worker_processes", "workers"),
+	IS("worker_shutdown_timeout", "drain { deadline … }"),
 	IS("worker_connections", "connections"),
 	BUT("worker_rlimit_nofile", "the limit is raised by itself to what connections N; needs"),
 	BUT("worker_cpu_affinity", "workers are not bound to CPUs"),

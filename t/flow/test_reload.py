@@ -426,7 +426,8 @@ class Processes(Case):
         """In the middle of a reload; who comes back serves the new one."""
         big = "".join("server { listen 127.0.0.1:@port@; server_name h%d.x; return 200 \"%%d\"; }\n" % i
                       for i in range(1500))
-        s = self.server(big % ((0,) * 1500), main="workers 2;\n", expect_report=True)
+        s = self.server(big % ((0,) * 1500), main="workers 2;\n", expect_report=True, listens=[])
+        flow.wait_for(lambda: "serving:" in s.said())
         for n in range(1, 4):
             workers = s.workers()
             s.write("server.conf", "pid \"server.pid\"; workers 2;\n" + big % ((n,) * 1500))
