@@ -478,36 +478,6 @@ bundle_parts(const struct bundle *b, struct compare_list *list, struct arena *ar
 			bundle_text(b, all[i].of), all[i].fingerprint, all[i].kind, all[i].nth };
 }
 
-static const struct bundle_source *
-find_source(const struct bundle *b, struct slice name)
-{
-	const struct bundle_source *all = (const void *)(b->at + b->header->sources.at);
-
-	for (size_t i = 0; i < b->header->sources.count; i++)
-		if (all[i].kind == SOURCE_FILE && slice_equal(bundle_text(b, all[i].name), name))
-			return &all[i];
-	return NULL;
-}
-
-bool
-bundle_code_changed(const struct bundle *before, const struct bundle *now)
-{
-	const struct bundle_source *all = (const void *)(now->at + now->header->sources.at);
-
-	for (size_t i = 0; i < now->header->sources.count; i++) {
-		struct slice text = bundle_text(now, all[i].text);
-		const struct bundle_source *was;
-
-		if (!slice_starts(text, SLICE("\x7f" "ELF")))
-			continue;
-		was = find_source(before, bundle_text(now, all[i].name));
-		if (was != NULL && was->text.n != 0 &&
-		    !slice_equal(bundle_text(before, was->text), text))
-			return true;
-	}
-	return false;
-}
-
 static void
 add_source(const struct bundle *b, struct sources *files, const struct bundle_source *from)
 {

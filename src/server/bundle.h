@@ -136,9 +136,6 @@ void bundle_parts(const struct bundle *b, struct compare_list *list, struct aren
 /* The set of files as it was read: no disk. It points into the bundle, which must outlive it. */
 void bundle_sources(const struct bundle *b, struct sources *files, struct arena *arena);
 
-/* A file of machine code (a module) that both were made with is another one now. */
-bool bundle_code_changed(const struct bundle *before, const struct bundle *now);
-
 enum endpoint_transport bundle_transport(const struct listener *l);
 
 #endif

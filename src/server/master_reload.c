@@ -160,7 +160,7 @@ must_turn_over(const struct master *m, const struct bundle *b)
 	const struct bundle_header *old = m->bundle.header, *new = b->header;
 
 	return memcmp(&old->identity, &new->identity, sizeof(old->identity)) != 0 ||
-	    are_short_of_descriptors(old, new) || bundle_code_changed(&m->bundle, b);
+	    are_short_of_descriptors(old, new);
 }
 
 /* From here on whoever is born serves the new one. */
