@@ -98,6 +98,20 @@ reads_by_type(void **state)
 	READS(switch_else_case, "GET x\r\n#12!\r\n", "[GET x][12][!]");
 }
 
+/* As many cases as there may be, and the one for all others. */
+static void
+reads_by_many_types(void **state)
+{
+	static struct frame_case cases[255];
+	static struct frame two = { .kind = FRAME_FIXED, .fixed = 2 }, three = { .kind = FRAME_FIXED, .fixed = 3 };
+	static struct frame many = { .kind = FRAME_SWITCH, .tag = { U(1), 0 }, .cases = cases, .case_count = 255, .else_case = &three, .max = 10 };
+
+	for (unsigned i = 0; i < ARRAY_COUNT(cases); i++)
+		cases[i] = (struct frame_case){ i, &two };
+	assert_true(frame_check(&many, &(struct frame_mistakes){ 0 }));
+	READS(many, "\xfe" "a\xff" "bc\0d", "[a][bc][d]");
+}
+
 static void
 reads_the_preface_once(void **state)
 {
@@ -456,6 +470,7 @@ main(void)
 		cmocka_unit_test(reads_escapes),
 		cmocka_unit_test(reads_json),
 		cmocka_unit_test(reads_by_type),
+		cmocka_unit_test(reads_by_many_types),
 		cmocka_unit_test(reads_the_preface_once),
 		cmocka_unit_test(reads_to_the_end),
 		cmocka_unit_test(believes_no_length),

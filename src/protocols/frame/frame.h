@@ -215,8 +215,8 @@ struct frame_state {
 	uint32_t total;                 /* of the message that is awaited, once it is known */
 	uint32_t looked;                /* bytes that are not looked at again */
 	uint32_t head;                  /* bytes in front of the body, once they are known */
+	uint16_t choice;                /* of a switch: case + 1 */
 	uint8_t step;
-	uint8_t choice;                 /* of a switch: case + 1 */
 	bool first;                     /* the preface is awaited */
 	struct json_end json;
 };

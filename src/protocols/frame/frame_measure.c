@@ -326,7 +326,7 @@ measure_switch(const struct frame *f, struct frame_state *s, struct slice in, st
 		i++;
 	if (i == f->case_count && f->else_case == NULL)
 		return bad(cut, FRAME_BAD_TYPE);
-	s->choice = (uint8_t)(i + 1);
+	s->choice = (uint16_t)(i + 1);
 	return measure_kind(case_of(f, s), s, in, cut);
 }
 
