@@ -40,7 +40,7 @@ struct snapshot {
 	struct slice user, group;       /* empty: not said */
 	int64_t workers;                /* 0: auto */
 	struct slice pid_path, control_path;    /* empty: none */
-	bool daemon;
+	bool daemon, watch;
 	struct slice error_path;        /* empty: stderr */
 	int error_level;                /* enum log_level */
 	int64_t connections_max;        /* per worker */

@@ -159,6 +159,7 @@ build_main(struct build *b)
 	s->group = arena_slice(&s->arena, m->group.text);
 	s->workers = m->workers;
 	s->daemon = m->daemon;
+	s->watch = m->watch;
 	s->error_level = m->error_level;
 	s->connections_max = m->connections_max;
 	s->memory_max = m->memory_max;

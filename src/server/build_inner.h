@@ -21,7 +21,7 @@ struct main_block {
 	struct name user, group;
 	int64_t workers;                /* 0: auto */
 	struct slice pid_path, control_path;
-	bool daemon;
+	bool daemon, watch;
 	struct slice error_path;
 	int error_level;                /* index into log_level_names */
 	int64_t connections_max;

@@ -156,6 +156,7 @@ put_settings(struct writer *w, const struct bundle_contents *c)
 	h->error_path = put_text(w, s->error_path);
 	h->error_level = (uint32_t)s->error_level;
 	h->daemon = s->daemon;
+	h->watch = s->watch;
 	h->workers = c->workers;
 	h->descriptors = c->descriptors;
 	h->identity = c->identity;

@@ -86,7 +86,7 @@ struct bundle_header {
 	uint32_t workers;               /* 1..BUNDLE_WORKERS_MAX */
 	uint32_t error_level;           /* enum log_level */
 	uint32_t daemon;
-	uint32_t unused;
+	uint32_t watch;
 };
 
 /* What is written down. */

@@ -64,6 +64,7 @@ begin_serving(struct master *m)
 	m->phase = PHASE_SERVING;
 	log_line(
 	    LOG_NOTICE, "serving: %zu workers, %zu listeners", m->slot_count, m->bindings.count);
+	watch_follow(m, true);
 	if (m->tell < 0)
 		return;
 	if (write(m->tell, "", 1) != 1)
@@ -314,6 +315,7 @@ close_master(struct master *m, bool owner)
 		loop_forget(&m->loop);
 	control_close(m, owner);
 	reload_close(m, owner);
+	watch_close(&m->watch, owner);
 	crew_close(m, owner);
 	if (m->loop.base != NULL && owner)
 		close_loop(m);
@@ -348,6 +350,7 @@ master_run(const struct master_options *options)
 	struct master m = {
 		.options = options,
 		.bundle = BUNDLE_NONE,
+		.watch = WATCH_OFF,
 		.pid_file = PID_FILE_NONE,
 		.error_fd = -1,
 		.tell = -1,

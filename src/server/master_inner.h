@@ -6,6 +6,7 @@
  *   master_crew.c     workers: born, equipped, watched, replaced, buried; whose sockets are whose
  *   master_log.c      the logs, opened and given to the workers
  *   master_reload.c   from one bundle to the next
+ *   master_watch.c    a reload when a file changes
  */
 #ifndef MILLRACE_SERVER_MASTER_INNER_H
 #define MILLRACE_SERVER_MASTER_INNER_H
@@ -17,6 +18,7 @@
 #include "server/master.h"
 #include "server/pid_file.h"
 #include "server/process.h"
+#include "server/watch.h"
 #include "server/worker.h"
 
 /* Milliseconds but for the crashes. */
@@ -94,6 +96,7 @@ struct master {
 	uint64_t generation;
 	struct reload reload;
 	struct control control;
+	struct watch watch;
 	struct binding_table bindings;
 	struct shared shared;
 	struct pid_file pid_file;
@@ -188,5 +191,10 @@ void reload_settle(struct master *m);
 void reload_reaped(struct master *m, pid_t pid, int status);
 /* The end of the master, or a fork of it. */
 void reload_close(struct master *m, bool owner);
+
+/* ------------------------------------------------------------------ master_watch.c */
+
+/* Behind the start and each reload: watches what the bundle was read from. `good`: it was. */
+void watch_follow(struct master *m, bool good);
 
 #endif

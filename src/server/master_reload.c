@@ -56,6 +56,8 @@ conclude(struct master *m, bool good)
 	close(r->said);
 	r->said = -1;
 	r->stage = RELOAD_NONE;
+	if (!good)
+		watch_follow(m, false);
 	for (struct reload_waiter *w; (w = r->now) != NULL;) {
 		r->now = w->next;
 		w->done(w, good, said);
@@ -178,6 +180,7 @@ commit(struct master *m, struct bundle *b)
 	m->generation++;
 	m->reload.stage = RELOAD_ROLLING;
 	crew_resize(m, m->bundle.header->workers);
+	watch_follow(m, true);
 }
 
 /* ------------------------------------------------------------------ worker by worker */

@@ -308,6 +308,11 @@ static const struct directive main_rows[] = {
 	    .otherwise = "off",
 	    .help = "Whether the start returns to the shell and leaves the server in the "
 	    "background." },
+	{ "watch", DIRECTIVE_SETTING, .arguments = flag_arguments,
+	    .offset = offsetof(struct main_block, watch),
+	    .otherwise = "off",
+	    .help = "Whether the configuration is read again when one of its files changes, comes or goes. "
+	    "What is wrong then is said in the error log, and all stays as it is." },
 	{ "pid", DIRECTIVE_SETTING, .arguments = path_arguments,
 	    .offset = offsetof(struct main_block, pid_path),
 	    .help = "The file that names the running master, which `server -s` needs." },

@@ -240,15 +240,15 @@ walk_on(struct walk *k, struct slice piece, struct slice rest)
 	if (!enter(k, piece))
 		return false;
 
-	bool there = lstat(k->at, &about) == 0, link = there && S_ISLNK(about.st_mode);
+	bool there = lstat(k->at, &about) == 0, leads = there && S_ISDIR(about.st_mode) && rest.n > 0;
 
-	if (!there || link || rest.n == 0)
+	if (!leads)
 		want_name(k->w, slice_make(k->at, directory), piece);
-	if (link)
+	if (there && S_ISLNK(about.st_mode))
 		return follow(k, directory, rest);
 	memmove(k->rest, rest.at, rest.n);
 	k->rest[rest.n] = '\0';
-	return there;
+	return leads;
 }
 
 static void
@@ -419,12 +419,14 @@ watch_open(struct watch *w, struct loop *loop, void (*changed)(struct watch *w))
 }
 
 void
-watch_close(struct watch *w)
+watch_close(struct watch *w, bool owner)
 {
 	if (w->fd < 0)
 		return;
-	loop_unwatch(&w->event);
-	deadline_remove(w->loop, &w->silence);
+	if (owner) {
+		loop_unwatch(&w->event);
+		deadline_remove(w->loop, &w->silence);
+	}
 	close(w->fd);
 	arena_reset(&w->arena);
 	*w = WATCH_OFF;

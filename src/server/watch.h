@@ -38,7 +38,8 @@ struct watch {
 
 /* False with errno. `changed` is called when there were changes, and then none for a while. */
 MUST_USE bool watch_open(struct watch *w, struct loop *loop, void (*changed)(struct watch *w));
-void watch_close(struct watch *w);
+/* `owner`: who opened it; else a fork, in which the registrations with the loop are forgotten. */
+void watch_close(struct watch *w, bool owner);
 /*
  * Watches these files and globs from now on, with what leads to them, and no others. `good`: what stands in
  * them serves; else other files in their directories count as well. What cannot be watched is
