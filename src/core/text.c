@@ -364,14 +364,33 @@ text_write(const struct text *t, struct exchange *ex, struct slice *out)
 	}
 	return true;
 }
+static void
+show_byte(char c, char quote, struct builder *b)
+{
+	static const char named[] = "\nn\rr\tt\\\\";
+	const char *name = c != '\0' ? strchr(named, c) : NULL;
+
+	/* every other one is a letter that stands for the byte before it */
+	if (name != NULL && (name - named) % 2 == 0)
+		builder_printf(b, "\\%c", name[1]);
+	else if ((unsigned char)c < ' ' || (unsigned char)c >= 0x7f || c == quote)
+		builder_printf(b, "\\x%02x", (unsigned char)c);
+	else
+		builder_byte(b, c);
+}
+
 void
 text_show_slice(struct slice s, struct builder *b)
 {
 	enum { SHOWN = 120 };
+	char quote = slice_find(s, '"', 0) < s.n && slice_find(s, '\'', 0) == s.n ? '\'' : '"';
 
-	BUILDER_LITERAL(b, " \"");
-	builder_log(b, slice_first(s, MIN_OF(s.n, (size_t)SHOWN)));
-	builder_text(b, s.n > SHOWN ? "…\"" : "\"");
+	builder_byte(b, ' ');
+	builder_byte(b, quote);
+	for (size_t i = 0; i < MIN_OF(s.n, (size_t)SHOWN); i++)
+		show_byte(s.at[i], quote, b);
+	builder_text(b, s.n > SHOWN ? "…" : "");
+	builder_byte(b, quote);
 }
 
 bool

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "core/exchange.h"
 #include "core/limit.h"
+#include "core/text.h"
 #include "handlers/handlers.h"
 
 struct limit_step {
@@ -58,9 +59,8 @@ limit_explain(struct exchange *ex, const struct step *step, struct outlook *out)
 		builder_text(&out->does, "passes: what it counts by is absent");
 		return STEP_PASS;
 	}
-	builder_text(&out->does, "passes, unless there were too many of \"");
-	builder_log(&out->does, key);
-	builder_text(&out->does, "\"");
+	builder_text(&out->does, "passes, unless there were too many of");
+	text_show_slice(key, &out->does);
 	return STEP_PASS;
 }
 

@@ -97,9 +97,8 @@ rewrite_explain(struct exchange *ex, const struct step *step, struct outlook *ou
 	out->reason = (uint8_t)rewrite_run(ex, step->settings);
 	if (out->reason != REASON_NONE)
 		return STEP_TAKE;
-	builder_text(&out->does, "forwards \"");
-	builder_log(&out->does, ex->question.forward);
-	builder_text(&out->does, "\"");
+	builder_text(&out->does, "forwards");
+	text_show_slice(ex->question.forward, &out->does);
 	return STEP_PASS;
 }
 

@@ -386,6 +386,10 @@ run_error_steps(struct asking *q)
 	ex->gave_up = false;
 	ex->status = q->x.status;
 	q->x.upstream = NULL;
+	/* What the route's steps would have done to the answer was for another one. */
+	for (size_t i = 0; i < q->x.step_count; i++)
+		if (q->x.steps[i].fate == TOLD_LATER)
+			q->x.steps[i].fate = TOLD_UNREACHED;
 	run_steps(q, steps, true);
 }
 
