@@ -12,7 +12,10 @@
 #include "core/engine.h"
 #include "core/exchange.h"
 
-enum { LANE_SHOWN = 48 };               /* bytes of a malformed message that are logged */
+enum {
+	LANE_SHOWN = 48,                /* bytes of a malformed message that are logged */
+	LANE_DRAIN_GRACE = 1000,        /* ms for the first message of who came as the worker left */
+};
 
 static const struct codec *
 codec_of(const struct conn *c)
@@ -35,6 +38,7 @@ age(const struct conn *c)
 }
 
 static void arm(struct conn *c);
+static void drain_client(struct conn *c);
 static void drop_held(struct conn *c, struct lane *l);
 
 /* What acts before a server is known. NULL: the listener is gone. */
@@ -493,7 +497,8 @@ client_late(struct conn *c)
 	const struct listener_settings *limits = limits_of(c);
 	const struct settings *s = settings_of(c);
 
-	if (s == NULL) {
+	/* It was given a moment to say why it came. */
+	if (s == NULL || (c->engine->draining && !((struct lane *)conn_state(c))->heard)) {
 		lane_retire(c);
 		return;
 	}
@@ -538,7 +543,10 @@ lane_open(struct conn *c)
 	const struct listener_settings *s = limits_of(c);
 
 	l->most = s != NULL ? (uint32_t)s->messages_max : 1;
-	arm(c);
+	if (unlikely(c->engine->draining))      /* behind a PROXY line */
+		drain_client(c);
+	else
+		arm(c);
 }
 
 /* What was left may be the last message, or the half of one. */
@@ -599,11 +607,25 @@ lane_done(struct conn *c)
 		conn_close(c);
 }
 
+/* One that came a moment ago may have been promised its first answer. */
+static void
+drain_client(struct conn *c)
+{
+	struct lane *l = conn_state(c);
+
+	if (l->heard || l->begun != 0 || c->datagrams) {
+		lane_retire(c);
+		return;
+	}
+	l->draining = true;
+	conn_expect(c, LANE_DRAIN_GRACE, REASON_SHUTDOWN);
+}
+
 void
 lane_drain(struct conn *c)
 {
 	if (c->side == SIDE_CLIENT && c->exchange == NULL)
-		lane_retire(c);
+		drain_client(c);
 	else if (c->side == SIDE_PEER && c->exchange == NULL)
 		lane_peer_retire(c);
 }

@@ -298,6 +298,32 @@ test_drain_given_up(void **state)
 	END_ALL(c, p);
 }
 
+/* Who came as the worker left has his first question answered, or a moment to ask it. */
+static void
+test_drain_newcomers(void **state)
+{
+	open_with(LINE, "", "server s { listen 127.0.0.1:9; protocol line; proxy one; }");
+
+	struct end c = road_client(&road), silent = road_client(&road), half = road_client(&road);
+
+	end_say(&c, "a\n");
+	engine_drain(&road.engine);
+	road_say(&road, &half, "ha");
+
+	struct end p = accepted(back);
+
+	end_expect(&p, "a\n");
+	road_say(&road, &p, "A\n");
+	end_expect(&c, "A\n");
+	end_expect(&half, "");
+	assert_true(c.ended && half.ended);
+	road_wait(&road, 1100);
+	end_expect(&silent, "");
+	assert_true(silent.ended);
+	END_ALL(c, silent, half, p);
+	assert_true(engine_is_idle(&road.engine));
+}
+
 /* Nor does a connection stay for it. */
 static void
 test_idle_given_up(void **state)
@@ -743,6 +769,7 @@ main(int argc, char **argv)
 		TEST(test_last_word_waits),
 		TEST(test_drain_waits),
 		TEST(test_drain_given_up),
+		TEST(test_drain_newcomers),
 		TEST(test_idle_given_up),
 		TEST(test_pinned_keeps),
 		TEST(test_two_timeouts),
