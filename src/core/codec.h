@@ -53,7 +53,11 @@ struct unit {
 	void *decoded;
 	/* what fields found in it, for the next that is asked for: of the exchange's arena; or NULL */
 	void *found;
-	const char *fault;              /* BAD; SKIP: what was wrong, for the first time, or NULL */
+	/*
+	 * BAD; SKIP: what was wrong, for the first time, or NULL. MESSAGE: why its id is in doubt, or NULL;
+	 * such a question is not asked, because the answer might be found to be another's.
+	 */
+	const char *fault;
 };
 
 static inline struct slice

@@ -279,6 +279,18 @@ skipped(struct conn *c, const struct unit *u)
 	    REASON_PEER_BAD_MESSAGE], 1);
 }
 
+/* The next message begins where it ends: it gets its answer, and the connection goes on. */
+static size_t
+doubtful(struct conn *c, const struct unit *u)
+{
+	struct exchange *ex = begin(c);
+
+	log_malformed(c, u->wire, u->fault);
+	exchange_set_unit(ex, u);
+	exchange_abort(ex, REASON_BAD_MESSAGE);
+	return u->wire.n;
+}
+
 /* More than it may say now: what comes of that is the configuration's choice. */
 static size_t
 overdone(struct conn *c, enum rate_over over, const struct unit *u)
@@ -323,6 +335,8 @@ took(struct conn *c, struct lane *l, const struct unit *u)
 	if (unlikely(s != NULL && s->message_rate.limit.each != 0) &&
 	    rate_take(&s->message_rate.limit, &l->bucket, clock_us()) != 0)
 		return overdone(c, (enum rate_over)s->message_rate.over, u);
+	if (unlikely(u->fault != NULL))
+		return doubtful(c, u);
 	return question(c, l, u) ? u->wire.n : 0;
 }
 

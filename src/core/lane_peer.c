@@ -548,11 +548,14 @@ make_question(struct exchange *ex, const struct codec *k, struct slice id, struc
 	return k->write(k, &d, scratch, wire);
 }
 
-/* Where order pairs, it is, even if its client wants no answer: unless their protocol is the same. */
+/*
+ * Even if its client wants no answer, unless their protocol is the same: order pairs, or what a
+ * client of another protocol says may hold an id, which is then not one of ours.
+ */
 static bool
 is_answered_all_the_same(const struct exchange *ex, const struct codec *k)
 {
-	return k->pairing == CODEC_IN_ORDER &&
+	return k->pairing != CODEC_NONE &&
 	       (ex->unit == NULL || ex->client == NULL || codec_of(ex->client) != k);
 }
 

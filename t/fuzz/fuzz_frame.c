@@ -181,7 +181,7 @@ check_ids(const struct frame *f, const struct frame_view *view)
 	uint64_t number;
 	struct frame_view again;
 
-	if (!frame_id_get(f, view, &was))
+	if (frame_id_get(f, view, &was) != FRAME_ID_FOUND)
 		return;
 	check_inside(was, view->inner);
 	ours = frame_id_make(f, MIN_OF(frame_id_most(f), (uint64_t)77), digits);
@@ -191,7 +191,7 @@ check_ids(const struct frame *f, const struct frame_view *view)
 	MUST(ours.n <= sizeof(digits) && frame_id_number(f, ours, &number) && number == MIN_OF(frame_id_most(f), (uint64_t)77));
 	if (frame_id_rewrite(f, view, was, ours, &out) == FRAME_FINE) {
 		MUST(read_back(f, builder_slice(&out), &room, &again));
-		MUST(frame_id_get(f, &again, &now) && slice_equal(now, ours));
+		MUST(frame_id_get(f, &again, &now) == FRAME_ID_FOUND && slice_equal(now, ours));
 	}
 	copy = memory_alloc(view->wire.n);
 	memcpy(copy, view->wire.at, view->wire.n);

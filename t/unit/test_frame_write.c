@@ -285,7 +285,7 @@ assert_pairs(const struct frame *f, struct slice message, struct slice id, uint6
 
 	memcpy(wire, message.at, message.n);
 	open_one(f, slice_make(wire, message.n), room, &view);
-	assert_true(frame_id_get(f, &view, &was));
+	assert_int_equal(frame_id_get(f, &view, &was), FRAME_ID_FOUND);
 	assert_true(slice_equal(was, id));
 	assert_true(ours <= frame_id_most(f));
 	made = frame_id_make(f, ours, digits);
@@ -296,7 +296,7 @@ assert_pairs(const struct frame *f, struct slice message, struct slice id, uint6
 	assert_true(slice_equal(slice_make(wire, message.n), in_place ? replaced : message));
 
 	open_one(f, builder_slice(&b), room, &view);
-	assert_true(frame_id_get(f, &view, &was) && slice_equal(was, made));
+	assert_true(frame_id_get(f, &view, &was) == FRAME_ID_FOUND && slice_equal(was, made));
 	b = builder_on(back, sizeof(back));
 	assert_int_equal(frame_id_rewrite(f, &view, was, id, &b), FRAME_FINE);
 	assert_true(slice_equal(builder_slice(&b), message));
@@ -360,7 +360,7 @@ pairs_within_checksums_and_escapes(void **state)
 
 	paired(&f, "id", &name);
 	open_one(&f, slice_make(wire, sizeof(wire) - 1), room, &view);
-	assert_true(frame_id_get(&f, &view, &was) && slice_is(was, "\x7e\x7d"));
+	assert_true(frame_id_get(&f, &view, &was) == FRAME_ID_FOUND && slice_is(was, "\x7e\x7d"));
 	assert_false(frame_id_replace(&view, was, SLICE("\1\2"), wire));
 	assert_int_equal(frame_id_rewrite(&f, &view, was, SLICE("\1\2"), &b), FRAME_FINE);
 	assert_true(slice_equal(builder_slice(&b), SLICE("\x7e\1\2hi\2\x7e")));
@@ -369,7 +369,19 @@ pairs_within_checksums_and_escapes(void **state)
 static void
 knows_what_has_no_id(void **state)
 {
-	static const char *const without[] = { "{}\n", "{\"id\":1\n", "{\"id\":1,\"id\":2}\n", "[]\n", "{\"id\":\"12345678901234567890123456789012345678901234567890123456789012345\"}\n" };
+	static const struct {
+		const char *message;
+		bool in_doubt;
+		bool kv;
+	} without[] = {
+		{ "{}\n" }, { "{\"ids\":[{\"id\":1}]}\n" }, { "1\n" },
+		/* another reader may find one */
+		{ "{\"id\":1\n", true }, { "{\"id\":1} x\n", true }, { "{\"id\":1,\"id\":2}\n", true },
+		{ "{\"id\":1,\"i\\u0064\":2}\n", true }, { " [{\"id\":1}]\n", true },
+		{ "{\"id\":\"12345678901234567890123456789012345678901234567890123456789012345\"}\n", true },
+		{ "a=1\n", false, true }, { "id=\n", false, true },
+		{ "id=1;id=2\n", true, true }, { "id=;id=2\n", true, true },
+	};
 	struct frame f = jsonnl_case;
 	struct frame_name name;
 	uint64_t number;
@@ -381,8 +393,13 @@ knows_what_has_no_id(void **state)
 		struct slice id;
 		char room[256];
 
-		open_one(&f, slice_of(without[i]), room, &view);
-		assert_false(frame_id_get(&f, &view, &id));
+		f.format = without[i].kv ? FORMAT_KV : FORMAT_JSON;
+		f.equals = '=';
+		f.between = ';';
+		paired(&f, "id", &name);
+		open_one(&f, slice_of(without[i].message), room, &view);
+		assert_int_equal(frame_id_get(&f, &view, &id),
+		    without[i].in_doubt ? FRAME_ID_DOUBTFUL : FRAME_ID_NONE);
 	}
 	assert_false(frame_id_number(&f, SLICE("\"1\""), &number));
 	assert_false(frame_id_number(&f, SLICE("1.0"), &number));

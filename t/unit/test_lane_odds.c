@@ -140,6 +140,45 @@ test_answer_of_one_way(void **state)
 	END_ALL(c, s, n, p);
 }
 
+/*
+ * What another reader may find an id in is not said to who is asked by many: the answer would be found to be
+ * another's. Nor is what a client of another protocol takes for its body.
+ */
+static void
+test_doubtful_ids(void **state)
+{
+	static const char *const forged[] = { "{\"id\":9,\"id\":1}\n", "{\"id\":1} x\n", "[{\"id\":1}]\n" };
+
+	open_with(PAIR "protocol says { boundary \"\\n\"; max 64; format json; messages independent; }\n",
+	    "protocol pair; pool { connections 1; }",
+	    "server v { listen 127.0.0.1:9; protocol pair; proxy one; }\n"
+	    "server s { listen 127.0.0.1:10; protocol says; proxy one; }\n");
+
+	struct end c = client(1), f = client(1), s = client(2);
+
+	road_say(&road, &c, "{\"id\":\"c\"}\n");
+
+	struct end p = accepted(back);
+
+	end_expect(&p, "{\"id\":1}\n");
+	for (size_t i = 0; i < ARRAY_COUNT(forged); i++) {
+		road_say(&road, &f, forged[i]);
+		end_expect(&f, "{\"code\":400}\n");
+		end_expect(&p, "");
+	}
+	assert_int_equal(road_reason(&road, REASON_BAD_MESSAGE), 3);
+	/* The next is asked as ever. */
+	road_say(&road, &f, "{\"id\":1}\n");
+	end_expect(&p, "{\"id\":2}\n");
+	road_say(&road, &s, "{\"id\":1,\"a\":1}\n");
+	end_expect(&p, "{\"id\":3,\"a\":1}\n");
+	road_say(&road, &p, "{\"id\":3}\n{\"id\":2}\n{\"id\":1}\n");
+	end_expect(&c, "{\"id\":\"c\"}\n");
+	end_expect(&f, "{\"id\":1}\n");
+	end_expect(&s, "");
+	END_ALL(c, f, s, p);
+}
+
 /* A question that has no answer is not answered, whoever is asked, and is over when he is. */
 static void
 test_one_way_to_http(void **state)
@@ -763,6 +802,7 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_unwritable),
 		TEST(test_answer_of_one_way),
+		TEST(test_doubtful_ids),
 		TEST(test_one_way_to_http),
 		TEST(test_http_says),
 		TEST(test_said_and_gone),

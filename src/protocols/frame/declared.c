@@ -31,8 +31,12 @@ take_id(const struct declared *x, struct unit *u)
 
 	struct frame_view view = declared_view(u);
 
-	u->one_way = !frame_id_get(&x->frame, &view, &id);
-	if (u->one_way)
+	enum frame_id verdict = frame_id_get(&x->frame, &view, &id);
+
+	u->one_way = verdict == FRAME_ID_NONE;
+	if (verdict == FRAME_ID_DOUBTFUL)
+		u->fault = "doubtful_id";
+	if (verdict != FRAME_ID_FOUND)
 		return;
 	u->id_at = (uint32_t)(id.at - u->inner.at);
 	u->id_n = (uint32_t)id.n;

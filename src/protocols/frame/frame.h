@@ -330,8 +330,19 @@ void frame_checksum_put(const struct frame *f, char *inner, size_t n);
 /* What pairs answers with questions, where that is a field. */
 enum { FRAME_ID_LONGEST = 64 };         /* bytes of an id that can be kept */
 
-/* The id as it stands, a piece of view->inner; false: there is none, or it is longer. */
-MUST_USE bool frame_id_get(const struct frame *f, const struct frame_view *view, struct slice *id);
+enum frame_id {
+	FRAME_ID_FOUND,
+	FRAME_ID_NONE,
+	/*
+	 * It cannot be told: there are two, or one that is too long, or what cannot be read holds one. Another
+	 * reader may find one all the same, and it would not be ours.
+	 */
+	FRAME_ID_DOUBTFUL
+};
+
+/* The id as it stands, a piece of view->inner. */
+MUST_USE enum frame_id frame_id_get(
+    const struct frame *f, const struct frame_view *view, struct slice *id);
 /* The largest number that an id of ours may be. */
 uint64_t frame_id_most(const struct frame *f);
 /* How a number of ours is written where the id stands; `room` holds it. */

@@ -8,19 +8,47 @@
 /* What others can count to: JSON's numbers are doubles to many (RFC 8259 6). */
 #define JSON_INTEGER_MOST ((UINT64_C(1) << 53) - 1)
 
-bool
+/* Several at once: each would have to have one of its own. */
+static bool
+is_batch(const struct frame *f, struct slice body)
+{
+	const struct frame_name *by = f->answers_by;
+
+	while (body.n > 0 && json_is_blank(body.at[0]))
+		body = slice_after(body, 1);
+	return by->kind == FRAME_NAME_FORMAT && f->format == FORMAT_JSON &&
+	       by->path.steps[0].name.at != NULL && slice_starts(body, SLICE("["));
+}
+
+static bool
+is_repeated(const struct frame *f, const struct frame_view *view, struct builder *room)
+{
+	struct frame_value other;
+
+	return f->format == FORMAT_KV &&
+	       frame_name_get(f->answers_by, view, 1, room, &other) == FRAME_VALUE_FOUND;
+}
+
+enum frame_id
 frame_id_get(const struct frame *f, const struct frame_view *view, struct slice *id)
 {
 	char none;
 	struct builder room = builder_on(&none, 0);
 	struct frame_value value = { .raw = { NULL, 0 } };
-	enum frame_value_verdict verdict = frame_name_get(f->answers_by, view, 0, &room, &value);
 
-	/* how it stands is wanted, not what it says */
-	if (verdict != FRAME_VALUE_FOUND && verdict != FRAME_VALUE_NO_ROOM)
-		return false;
+	switch (frame_name_get(f->answers_by, view, 0, &room, &value)) {
+	case FRAME_VALUE_ABSENT:
+		return is_batch(f, view->body) ? FRAME_ID_DOUBTFUL : FRAME_ID_NONE;
+	case FRAME_VALUE_MALFORMED:
+		return FRAME_ID_DOUBTFUL;
+	case FRAME_VALUE_NO_ROOM:       /* how it stands is wanted, not what it says */
+	case FRAME_VALUE_FOUND:
+		break;
+	}
 	*id = value.raw;
-	return id->n > 0 && id->n <= FRAME_ID_LONGEST;
+	if (id->n > FRAME_ID_LONGEST || is_repeated(f, view, &room))
+		return FRAME_ID_DOUBTFUL;
+	return id->n > 0 ? FRAME_ID_FOUND : FRAME_ID_NONE;
 }
 
 /* As hexadecimal digits, where the field is text. */
