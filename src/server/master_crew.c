@@ -242,6 +242,7 @@ static void
 on_report(struct channel *c, const struct channel_message *r, const int *fds, size_t fd_count)
 {
 	struct slot *s = CONTAINER_OF(c, struct slot, channel);
+	struct master *m = s->master;
 
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);
@@ -259,8 +260,9 @@ on_report(struct channel *c, const struct channel_message *r, const int *fds, si
 	} else if (r->kind == CHANNEL_FAILED) {
 		log_line(LOG_ERROR, "worker %u (%d) cannot serve the configuration", s->number + 1,
 		    (int)s->pid);
+		m->reload.failed = true;
 		if (s->state == SLOT_READY && !s->parting)
-			crew_replace(s->master, s);
+			crew_replace(m, s);
 	}
 }
 

@@ -81,6 +81,7 @@ struct reload {
 	uint64_t began;
 	uint32_t first_binding;         /* the first one that is new */
 	bool turns_over;                /* workers are replaced rather than told */
+	bool failed;                    /* a worker could not build it */
 	bool again;                     /* asked for since it began */
 	struct reload_waiter *now, *later;
 };

@@ -44,15 +44,26 @@ log_lines(enum log_level level, struct slice said)
 }
 
 static void
+log_verdict(const struct reload *r, bool good, struct slice said)
+{
+	log_lines(good ? LOG_NOTICE : LOG_ERROR, said);
+	if (good)
+		log_line(LOG_NOTICE, "reloaded in %llu ms",
+		    (unsigned long long)(clock_ms() - r->began));
+	else if (r->stage == RELOAD_ROLLING)
+		log_line(LOG_ERROR, "reloaded in part: not every worker serves the new configuration");
+	else
+		log_line(LOG_ERROR, "not reloaded: the configuration before stays");
+}
+
+static void
 conclude(struct master *m, bool good)
 {
 	struct reload *r = &m->reload;
 	char *room = memory_alloc(SAID_MOST);
 	struct slice said = slice_make(room, read_said(r->said, room, SAID_MOST));
 
-	log_lines(good ? LOG_NOTICE : LOG_ERROR, said);
-	log_line(good ? LOG_NOTICE : LOG_ERROR, good ? "reloaded in %llu ms" :
-	    "not reloaded: the configuration before stays", (unsigned long long)(clock_ms() - r->began));
+	log_verdict(r, good, said);
 	close(r->said);
 	r->said = -1;
 	r->stage = RELOAD_NONE;
@@ -192,10 +203,12 @@ is_behind(const struct master *m, const struct slot *s)
 	return s->state == SLOT_READY && s->given != m->generation;
 }
 
+/* One that dies is waited for, unless it does so again and again. */
 static bool
-is_under_way(const struct master *m, const struct slot *s)
+is_under_way(const struct slot *s)
 {
-	return s->state == SLOT_STARTING || (s->state == SLOT_READY && s->serves != s->given);
+	return s->state == SLOT_STARTING || (s->state == SLOT_EMPTY && !s->alarmed) ||
+	    (s->state == SLOT_READY && s->serves != s->given);
 }
 
 static bool
@@ -226,14 +239,16 @@ roll(struct master *m)
 	struct slot *next = NULL;
 
 	for (size_t i = 0; i < m->slot_count; i++) {
-		if (is_under_way(m, m->slots[i]))
+		if (is_under_way(m->slots[i]))
 			return;
 		if (next == NULL && is_behind(m, m->slots[i]))
 			next = m->slots[i];
 	}
 	if (next == NULL) {
 		remove_gone(m);
-		conclude(m, true);
+		if (m->reload.failed)
+			dprintf(m->reload.said, "a worker could not build it: the error log says why\n");
+		conclude(m, !m->reload.failed);
 	} else if (m->reload.turns_over) {
 		crew_replace(m, next);
 		crew_spawn_due(m);
@@ -315,6 +330,7 @@ begin(struct master *m)
 	r->later = NULL;
 	r->began = clock_ms();
 	r->child_status = -1;
+	r->failed = false;
 	r->said = memfd_create("reload", MFD_CLOEXEC);
 	if (r->said < 0)
 		log_errno(LOG_ALERT, errno, "no file for what a reload says");

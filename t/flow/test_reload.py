@@ -24,10 +24,16 @@ LINES = 'protocol lines { boundary "\\n"; max 4k; answers in_order; %s }\n'
 
 def websocket(stream, peer):
     """A backend that shakes hands and then echoes bytes: all a tunnel sees."""
+    stream.socket.settimeout(None)
     q = stream.question()
     accept = base64.b64encode(hashlib.sha1((q["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
                                            .encode()).digest()).decode()
     stream.send(flow.answer(101, b"", "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Accept: " + accept))
+    flow.echo(stream, peer)
+
+
+def echo(stream, peer):
+    stream.socket.settimeout(None)
     flow.echo(stream, peer)
 
 
@@ -108,6 +114,7 @@ class Many(Case):
         extra = "".join("    route /r%d { return 200 \"%d\"; }\n" % (i, n) for i in range(n % 7))
         return """
             error_log stderr notice;
+            defaults { timeout { idle 1h; } }
             protocol lines { boundary "\\n"; max 4k; answers in_order; messages independent; }
             protocol own { boundary "\\n"; max 4k; answers in_order; }
             upstream web { server @web@; pool { idle %d; } }
@@ -132,7 +139,7 @@ class Many(Case):
 
     def start(self):
         peers = {"web": self.peer(flow.http(flow.tell)), "ws": self.peer(websocket), "lines": self.peer(lines),
-                 "mine": self.peer(lines), "tcp": self.peer(flow.echo)}
+                 "mine": self.peer(lines), "tcp": self.peer(echo)}
         text, _ = self.configuration(0)
         listens = []
         s = self.server(text, main="workers 2;\n", listens=listens, **peers)
