@@ -63,7 +63,7 @@ static const char usage[] =
     "usage: server [-c PATH] [-p PREFIX] [-F]       serve; -F: stay in the foreground\n"
     "       server -t [-q] [--json] [-c PATH]       check the configuration; -q: say only what is wrong\n"
     "       server -T [-c PATH]                     check, and print every setting with its value and origin\n"
-    "       server -s stop|quit|reopen|reload       tell the server that runs\n"
+    "       server -s stop|quit|reopen|reload|upgrade   tell the server that runs\n"
     "       server -D [--man|--words]               every directive there is\n"
     "       server -D --module=PATH                 those of a module, and its fields\n"
     "       server [-c PATH] VERB … [--json]        ask the server that runs; -h lists the verbs\n"
@@ -259,13 +259,13 @@ print_version(bool build)
 static bool
 is_word_to_send(const char *word)
 {
-	static const char *const words[] = { "stop", "quit", "reopen", "reload" };
+	static const char *const words[] = { "stop", "quit", "reopen", "reload", "upgrade" };
 
 	for (size_t i = 0; i < ARRAY_COUNT(words); i++)
 		if (strcmp(word, words[i]) == 0)
 			return true;
 	fprintf(stderr,
-	    "server: \"%s\" is nothing to send; -s takes stop, quit, reopen or reload\n", word);
+	    "server: \"%s\" is nothing to send; -s takes stop, quit, reopen, reload or upgrade\n", word);
 	return false;
 }
 

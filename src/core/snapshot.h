@@ -11,6 +11,9 @@
 
 enum { SHARED_NAME = 104 };
 
+/* Another number when what lies there means something else and has the same size. */
+enum { SHARED_LAYOUT = 1 };
+
 enum shared_kind { SHARED_PEER = 1, SHARED_WORKER, SHARED_LIMIT };
 
 /*

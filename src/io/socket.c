@@ -161,6 +161,20 @@ socket_listen(const struct addr *a, const struct socket_options *options)
 	return -1;
 }
 
+bool
+socket_adopt(int fd, const struct addr *a, const struct socket_options *options)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return false;
+	if (options->datagram)
+		return datagram_prepare(fd, a);
+	return (addr_is_unix(a) || set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) &&
+	    start_listening(fd, options);
+}
+
 /* ------------------------------------------------------------------ connections */
 
 /* accept(2): errors of a connection that died in the queue; the next one may be well. */

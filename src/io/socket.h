@@ -24,6 +24,8 @@ struct socket_options {
  * over `a`'s path.
  */
 MUST_USE int socket_listen(const struct addr *a, const struct socket_options *options);
+/* The same of one that another has bound, at `a`: what can still be set. False with errno. */
+MUST_USE bool socket_adopt(int fd, const struct addr *a, const struct socket_options *options);
 /* -1 with errno; EAGAIN: none waits. TCP: no-delay is set. */
 MUST_USE int socket_accept(int listener, struct addr *from);
 /*

@@ -2,7 +2,7 @@
 /*
  * Opening and closing the groups. A group is opened only when nobody else
  * listens there: with SO_REUSEPORT a second master of the same user would
- * otherwise get half of the connections without a word.
+ * otherwise get half of the connections without a word. One that was given to us is ours alone already.
  */
 #include "server/binding.h"
 
@@ -51,6 +51,7 @@ binding_close(struct binding_table *t, bool owner)
 	free(t->all);
 	t->all = NULL;
 	t->count = t->room = 0;
+	(void)binding_forget_given(t);
 }
 
 void
@@ -142,17 +143,22 @@ port_is_free(const struct addr *a, bool datagram)
 	return is_free;
 }
 
-static bool
-open_group(struct bound *b, const struct addr *a, const struct bundle_listener *l, size_t group)
+static struct socket_options
+options_of(const struct bundle_listener *l)
 {
-	const struct socket_options options = {
+	return (struct socket_options){
 		.backlog = l->backlog,
 		.mode = l->mode,
 		.reuse_port = l->transport != ENDPOINT_UNIX,
 		.datagram = l->transport == ENDPOINT_UDP,
 	};
+}
 
-	b->fds = memory_zalloc(group * sizeof(*b->fds));
+static bool
+open_group(struct bound *b, const struct addr *a, const struct bundle_listener *l, size_t group)
+{
+	const struct socket_options options = options_of(l);
+
 	while (b->fd_count < group) {
 		int fd = socket_listen(a, &options);
 
@@ -192,8 +198,8 @@ address_to_bind(const struct addr *a)
 	return v4;
 }
 
-static void
-add(struct binding_table *t, const struct bound *b)
+void
+binding_inherit(struct binding_table *t, const struct bound *b)
 {
 	if (t->count == t->room) {
 		t->room = 2 * t->room + 4;
@@ -203,25 +209,115 @@ add(struct binding_table *t, const struct bound *b)
 	t->next = MAX_OF(t->next, b->number + 1u);
 }
 
+/* ------------------------------------------------------------------ what was open before we were */
+
+bool
+binding_give(struct binding_table *t, int fd)
+{
+	struct binding_given one = { .fd = fd };
+	int kind = 0, listens = 0, v6_only = 0;
+	socklen_t n = sizeof(int);
+
+	if (!socket_local(fd, &one.addr) || getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &n) < 0)
+		return false;
+	(void)getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n);
+	(void)getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, &n);
+	one.datagram = kind == SOCK_DGRAM && !addr_is_unix(&one.addr);
+	one.addr.datagram = one.datagram;
+	errno = EPROTOTYPE;
+	if (!one.datagram && (kind != SOCK_STREAM || !listens))
+		return false;
+	errno = EAFNOSUPPORT;
+	if (v6_only != 0 && is_wildcard(&one.addr))
+		return false;           /* what we call all addresses is of both families */
+	t->given = memory_realloc(t->given, (t->given_count + 1) * sizeof(*t->given));
+	t->given[t->given_count++] = one;
+	return true;
+}
+
+size_t
+binding_forget_given(struct binding_table *t)
+{
+	size_t unused = 0;
+
+	for (size_t i = 0; i < t->given_count; i++) {
+		if (t->given[i].fd < 0)
+			continue;
+		close(t->given[i].fd);
+		unused++;
+	}
+	free(t->given);
+	t->given = NULL;
+	t->given_count = 0;
+	return unused;
+}
+
+static struct binding_given *
+find_given(struct binding_table *t, const struct bundle_listener *l, const struct addr *a)
+{
+	for (size_t i = 0; i < t->given_count; i++) {
+		struct binding_given *g = &t->given[i];
+
+		if (g->fd >= 0 && (addr_equal(&g->addr, &l->addr) || addr_equal(&g->addr, a)))
+			return g;
+	}
+	return NULL;
+}
+
+static bool
+may_have_company(int fd)
+{
+	int shares = 0;
+	socklen_t n = sizeof(shares);
+
+	return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &shares, &n) == 0 && shares != 0;
+}
+
+/* Its file, if it is a Unix socket, is not ours to remove. */
+static bool
+open_given(struct bound *b, struct binding_given *g, const struct bundle_listener *l, size_t group)
+{
+	const struct socket_options options = options_of(l);
+	bool alone = l->transport == ENDPOINT_UNIX || !may_have_company(g->fd);
+
+	if (!socket_adopt(g->fd, &g->addr, &options))
+		return false;
+	b->fds[b->fd_count++] = g->fd;
+	g->fd = -1;
+	b->common = alone && l->transport != ENDPOINT_UDP;
+	return alone || open_group(b, &g->addr, l, group);
+}
+
+static bool
+open_own(const struct binding_table *t, struct bound *b, const struct addr *a,
+    const struct bundle_listener *l)
+{
+	b->common = l->transport == ENDPOINT_UNIX;
+	if (!b->common && !holds_port(t, l) && !port_is_free(a, l->transport == ENDPOINT_UDP))
+		return false;
+	if (!open_group(b, a, l, b->common ? 1 : t->group))
+		return false;
+	know_file(b);
+	return true;
+}
+
 bool
 binding_open(struct binding_table *t, const struct bundle_listener *l, struct slice text)
 {
 	struct bound b = { .number = l->binding, .transport = l->transport, .addr = l->addr,
-		.backlog = l->backlog };
+		.backlog = l->backlog, .fds = memory_zalloc((t->group + 1) * sizeof(*b.fds)) };
 	struct addr a = address_to_bind(&l->addr);
-	bool local = l->transport == ENDPOINT_UNIX;
-
-	if (!local && !holds_port(t, l) && !port_is_free(&a, l->transport == ENDPOINT_UDP))
-		return false;
-	bool opened = open_group(&b, &a, l, local ? 1 : t->group);
+	struct binding_given *given = find_given(t, l, &a);
+	bool opened =
+	    given != NULL ? open_given(&b, given, l, t->group) : open_own(t, &b, &a, l);
 	int error = errno;
+
 	b.text = strndup(text.at, text.n);
 	if (!opened || b.text == NULL) {
 		close_sockets(&b);
 		errno = opened ? ENOMEM : error;
 		return false;
 	}
-	know_file(&b);
-	add(t, &b);
+	binding_inherit(t, &b);
 	return true;
 }

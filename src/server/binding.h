@@ -14,15 +14,25 @@ struct bound {
 	uint8_t transport;              /* enum endpoint_transport */
 	struct addr addr;
 	char *text;                     /* as the configuration shows it */
-	int *fds;                       /* by slot; Unix: one for all */
+	int *fds;                       /* by slot */
 	size_t fd_count;
+	bool common;                    /* all workers accept from its only one */
 	int backlog;
 	uint64_t device, inode;         /* of a Unix socket's file: what we made and may remove */
+};
+
+/* A socket that was open before we were: of whoever manages services. */
+struct binding_given {
+	int fd;                         /* -1: a listener has it */
+	bool datagram;
+	struct addr addr;
 };
 
 struct binding_table {
 	struct bound *all;
 	size_t count, room;
+	struct binding_given *given;
+	size_t given_count;
 	uint32_t next;                  /* the number of the next new one */
 	size_t group;                   /* slots */
 };
@@ -39,6 +49,16 @@ void binding_follow(struct binding_table *t, const struct bundle_listener *l);
 /* The number of an equal one, else *next, which moves on; BINDING_NONE: there are no more. */
 uint16_t binding_number(
     const struct binding_table *t, uint32_t *next, uint8_t transport, const struct addr *a);
+/* One that another master opened, as it stands. */
+void binding_inherit(struct binding_table *t, const struct bound *b);
+/*
+ * Takes the descriptor: a listener that is opened for its address has it as its first socket. The rest of the
+ * group is opened beside it where it may have company (SO_REUSEPORT); else it is the only one, and of a stream
+ * common to all workers. False with errno: it is none to listen on.
+ */
+MUST_USE bool binding_give(struct binding_table *t, int fd);
+/* Those that no listener has are closed. How many. */
+size_t binding_forget_given(struct binding_table *t);
 /* Opens the group of one that is not there yet. False with errno: nothing was opened. */
 MUST_USE bool binding_open(
     struct binding_table *t, const struct bundle_listener *l, struct slice text);

@@ -186,7 +186,7 @@ bundle_of(const struct load_input *in, const struct build_input *build, const st
 		.workers = s->workers > 0 ? (uint32_t)s->workers : MIN_OF(load_cpus(), BUNDLE_WORKERS_MAX),
 	};
 
-	if (in->running != NULL && c.workers > in->bindings->group)
+	if (in->bindings->group != 0 && c.workers > in->bindings->group)
 		c.workers = 0;
 	if (c.workers == 0) {
 		process_refuse("more workers than there are sockets for, which are made at the start: "
@@ -195,7 +195,7 @@ bundle_of(const struct load_input *in, const struct build_input *build, const st
 	}
 	if (!identify(&c.identity, s, a) ||
 	    !count_descriptors(
-		&c, in->running != NULL ? in->bindings->group :
+		&c, in->bindings->group != 0 ? in->bindings->group :
 		(size_t)MAX_OF(load_cpus(), c.workers)) ||
 	    !foretell(in, s, bindings, offsets))
 		return -1;
@@ -269,6 +269,7 @@ run_child(const struct load_input *in, int to)
 		dup2(in->said, STDERR_FILENO);
 		setvbuf(stderr, NULL, _IOFBF, BUFSIZ);
 	}
+	shared_foretell(in->shared);
 
 	int fd = make(in);
 	bool told = fd >= 0 && socket_pass(to, verdict_good, sizeof(verdict_good), &fd, 1);
@@ -291,6 +292,7 @@ load_begin(struct load *l, const struct load_input *in)
 	if (!socket_pair(pair))
 		return false;
 	fflush(NULL);
+	shared_sync(in->shared);
 	process_block_signals(&before);
 	l->fd = pair[0];
 	l->pid = fork();

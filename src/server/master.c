@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "server/build.h"
+#include "server/notify.h"
+#include "server/upgrade.h"
 
 /* ------------------------------------------------------------------ phases */
 
@@ -30,6 +32,15 @@ on_kill(struct deadline *d)
 	crew_each(CONTAINER_OF(d, struct master, kill), kill_one);
 }
 
+/* All that we have is another master's, or nobody's. */
+static void
+leave(struct master *m)
+{
+	upgrade_leave(m);
+	if (!m->upgrade.leaves)
+		notify_say("STOPPING=1\nSTATUS=ending");
+}
+
 void
 master_stop(struct master *m)
 {
@@ -38,21 +49,27 @@ master_stop(struct master *m)
 		return;
 	}
 	log_line(LOG_NOTICE, "stopping");
+	leave(m);
 	m->phase = PHASE_STOPPING;
 	crew_say(m, CHANNEL_STOP);
 	deadline_set(&m->loop, &m->kill, STOP_GRACE);
 }
 
-/* Our own hold on the sockets goes too: a client that comes now is refused and not forgotten. */
-static void
-quit(struct master *m)
+/*
+ * Our own hold on the sockets goes too: a client that comes now is refused and not forgotten, or another master's.
+ */
+void
+master_quit(struct master *m)
 {
 	if (m->phase >= PHASE_DRAINING)
 		return;
 	log_line(LOG_NOTICE, "draining");
+	leave(m);
 	m->phase = PHASE_DRAINING;
 	crew_say(m, CHANNEL_DRAIN);
-	binding_close(&m->bindings, true);
+	binding_close(&m->bindings, upgrade_owns_files(m));
+	if (m->upgrade.leaves)
+		pid_file_give(&m->pid_file, true);
 }
 
 static void
@@ -65,6 +82,8 @@ begin_serving(struct master *m)
 	log_line(
 	    LOG_NOTICE, "serving: %zu workers, %zu listeners", m->slot_count, m->bindings.count);
 	watch_follow(m, true);
+	upgrade_serves(m);
+	notify_say("READY=1\nSTATUS=serving");
 	if (m->tell < 0)
 		return;
 	if (write(m->tell, "", 1) != 1)
@@ -88,6 +107,7 @@ settle(void *what)
 		crew_settle(m);
 	reload_settle(m);
 	control_settle(m);
+	upgrade_settle(m);
 	if (m->phase >= PHASE_DRAINING && crew_all_ended(m))
 		loop_stop(&m->loop);
 }
@@ -107,21 +127,24 @@ on_signal(struct loop_event *e, unsigned what)
 		master_stop(m);
 		break;
 	case SIGQUIT:
-		quit(m);
+		master_quit(m);
 		break;
 	case SIGUSR1:
 		logs_reopen(m);
 		break;
 	case SIGWINCH:
 		/* A terminal says so whenever its size changes. */
-		if (m->background)
-			log_line(LOG_WARN, "draining for an upgrade: not supported yet");
+		if (m->background || m->upgrade.stage == HEIR_SERVES)
+			upgrade_retire(m);
 		break;
 	case SIGHUP:
-		master_reload(m, NULL);
+		if (m->phase == PHASE_RETIRED)
+			crew_return(m);
+		else
+			master_reload(m, NULL);
 		break;
 	default:
-		log_line(LOG_WARN, "upgrade: not supported yet");
+		master_upgrade(m, NULL);
 	}
 }
 
@@ -144,8 +167,9 @@ load(struct master *m)
 	if (!load_wait(&l, &m->bundle))
 		return false;
 	m->generation++;
-	m->background = m->options->background == MASTER_AS_CONFIGURED ? m->bundle.header->daemon :
-	    m->options->background == MASTER_BACKGROUND;
+	if (m->upgrade.elder < 0)
+		m->background = m->options->background == MASTER_AS_CONFIGURED ?
+		    m->bundle.header->daemon : m->options->background == MASTER_BACKGROUND;
 	if (m->background && m->bundle.header->error_path.n == 0)
 		fputs("server: warning: in the background there is no stderr to log to; write: "
 		      "error_log PATH;\n",
@@ -178,7 +202,7 @@ take_pid_file(struct master *m)
 	struct slice path = bundle_text(&m->bundle, m->bundle.header->pid_path);
 	pid_t holder;
 
-	if (path.n == 0 || pid_file_take(&m->pid_file, path.at, &holder))
+	if (path.n == 0 || upgrade_has_pid_file(m, path) || pid_file_take(&m->pid_file, path.at, &holder))
 		return true;
 	if (errno == EWOULDBLOCK)
 		return process_refuse(
@@ -203,6 +227,8 @@ bind_listeners(struct master *m)
 			    "the configuration's listeners are not numbered as they should be");
 		else if (known == NULL && !binding_open(&m->bindings, l, text))
 			good = process_refuse("cannot listen on %s: %s", text.at, strerror(errno));
+		else if (known != NULL)
+			binding_follow(&m->bindings, l);
 	}
 	return good;
 }
@@ -212,17 +238,22 @@ prepare(struct master *m)
 {
 	uint64_t allowed;
 
-	if (!shared_open(&m->shared, SHARED_SIZE))
+	if (!upgrade_follow(m) || !notify_take_sockets(&m->bindings))
+		return false;
+	if (m->shared.at == NULL && !shared_open(&m->shared, SHARED_SIZE))
 		return process_refuse("no address space for shared memory: %s", strerror(errno));
 	if (!load(m))
 		return false;
-	m->bindings.group = MAX_OF(load_cpus(), m->bundle.header->workers);
+	if (m->bindings.group == 0)
+		m->bindings.group = MAX_OF(load_cpus(), m->bundle.header->workers);
 	if (!process_raise_descriptors(0, &allowed))
 		return process_refuse("cannot raise the limit of descriptors: %s", strerror(errno));
 	if (!take_shared(m) || !crew_open(m) || !take_pid_file(m))
 		return false;
-	bool logs = logs_open(m);
-	return bind_listeners(m) && logs;
+	bool logs = logs_open(m), bound = bind_listeners(m);
+	if (binding_forget_given(&m->bindings) != 0)
+		fputs("server: warning: not all sockets that were opened for us are listeners'\n", stderr);
+	return bound && logs;
 }
 
 /* False: we are who started it, and wait. */
@@ -267,12 +298,23 @@ watch_signals(struct master *m)
 	return true;
 }
 
+/* Of us, and of a worker while there should be one that serves. */
+static void
+on_sign(struct deadline *d)
+{
+	struct master *m = CONTAINER_OF(d, struct master, sign);
+
+	if (m->phase != PHASE_SERVING || crew_beats(m))
+		notify_say("WATCHDOG=1");
+	deadline_set(&m->loop, d, notify_watchdog());
+}
+
 static bool
 begin(struct master *m)
 {
 	sigset_t none;
 
-	if (m->background && !go_to_background(m))
+	if (m->background && m->upgrade.elder < 0 && !go_to_background(m))
 		return false;
 	if (!pid_file_write(&m->pid_file, getpid()))
 		return process_refuse(
@@ -281,9 +323,9 @@ begin(struct master *m)
 	signal(SIGXFSZ, SIG_IGN);
 	process_name("server master");
 	log_name("master");
-	log_to(m->error_fd, m->bundle.header->error_level);
-	if (!loop_open(&m->loop) || !watch_signals(m))
+	if (!loop_open(&m->loop) || !watch_signals(m) || !upgrade_begin(m))
 		return process_refuse("no event loop: %s", strerror(errno));
+	log_to(m->error_fd, m->bundle.header->error_level);
 	/* Who started us may have blocked what we are told by. */
 	sigemptyset(&none);
 	process_unblock_signals(&none);
@@ -291,6 +333,9 @@ begin(struct master *m)
 	m->kill.run = on_kill;
 	m->looked = clock_ms();
 	deadline_set(&m->loop, &m->look, LOOK_EVERY);
+	m->sign.run = on_sign;
+	if (notify_watchdog() != 0)
+		deadline_set(&m->loop, &m->sign, notify_watchdog());
 	return control_open(m);
 }
 
@@ -303,6 +348,7 @@ close_loop(struct master *m)
 		loop_unwatch(&m->signals[i].event);
 	deadline_remove(&m->loop, &m->look);
 	deadline_remove(&m->loop, &m->kill);
+	deadline_remove(&m->loop, &m->sign);
 	loop_close(&m->loop);
 }
 
@@ -311,19 +357,23 @@ static void
 close_master(struct master *m, bool owner)
 {
 	/* In a fork the registrations are the master's, which lives on. */
+	bool remove = owner && upgrade_owns_files(m);
+
 	if (m->loop.base != NULL && !owner)
 		loop_forget(&m->loop);
+	upgrade_close(m, owner);
 	control_close(m, owner);
 	reload_close(m, owner);
 	watch_close(&m->watch, owner);
 	crew_close(m, owner);
 	if (m->loop.base != NULL && owner)
 		close_loop(m);
-	binding_close(&m->bindings, owner);
+	binding_close(&m->bindings, remove);
 	pid_file_give(&m->pid_file, owner);
 	logs_close(m);
 	bundle_close(&m->bundle);
 	shared_close(&m->shared);
+	notify_close();
 	if (m->tell >= 0)
 		close(m->tell);
 }
@@ -360,6 +410,8 @@ master_run(const struct master_options *options)
 	binding_init(&m.bindings, 0);
 	reload_init(&m);
 	control_init(&m.control);
+	upgrade_init(&m);
+	notify_open();
 	bool begun = prepare(&m) && begin(&m);
 	if (m.wait_for >= 0)
 		return wait_for_background(&m);
@@ -443,18 +495,19 @@ master_send(const struct master_options *options, const char *word)
 		const char *word;
 		int number;
 	} words[] = { { "stop", SIGTERM }, { "quit", SIGQUIT }, { "reopen", SIGUSR1 },
-		{ "reload", SIGHUP } };
+		{ "reload", SIGHUP }, { "upgrade", SIGUSR2 } };
 	size_t i = 0;
 
 	while (i < ARRAY_COUNT(words) && strcmp(words[i].word, word) != 0)
 		i++;
 	if (i == ARRAY_COUNT(words)) {
-		process_refuse("unknown signal \"%s\": stop, quit, reopen or reload is meant", word);
+		process_refuse("unknown signal \"%s\": stop, quit, reopen, reload or upgrade is meant", word);
 		return 1;
 	}
 	char *path = configured_path(options, offsetof(struct snapshot, pid_path),
 	    "the configuration has no \"pid\"");
-	int status = path == NULL ? 1 : signal_master(path, words[i].number);
+	int status = path == NULL ? 1 : words[i].number == SIGUSR2 ? upgrade_by_signals(path) :
+	    signal_master(path, words[i].number);
 	free(path);
 	return status;
 }

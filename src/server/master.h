@@ -26,7 +26,7 @@ struct master_options {
  */
 int master_run(const struct master_options *options);
 /*
- * -s: stop, quit, reopen or reload to the living master. The exit status; errors were said on
+ * -s: stop, quit, reopen, reload or upgrade to the living master. The exit status; errors were said on
  * stderr.
  */
 int master_send(const struct master_options *options, const char *word);
@@ -52,6 +52,12 @@ struct reload_waiter {
  * that is asked for while another is under way begins behind it.
  */
 void master_reload(struct master *m, struct reload_waiter *w);
+/*
+ * Runs the program anew, which takes over all sockets; then this one drains. NULL: nobody waits, and this one stays
+ * until it is told to quit.
+ */
+void master_upgrade(struct master *m, struct reload_waiter *w);
+void master_upgrade_forget(struct master *m, struct reload_waiter *w);
 /* Who asked is gone. */
 void master_reload_forget(struct master *m, struct reload_waiter *w);
 

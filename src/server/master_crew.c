@@ -87,6 +87,19 @@ give_place(struct master *m, struct worker_shared *place)
 	m->places[m->place_count++] = place;
 }
 
+void
+crew_take_places(struct master *m, size_t first, size_t end)
+{
+	struct shared_key key = { .kind = SHARED_WORKER, .size = sizeof(struct worker_shared) };
+	uint64_t offset;
+
+	for (size_t i = first; i < end; i++) {
+		snprintf(key.name, sizeof(key.name), "%zu", i);
+		if (shared_take(&m->shared, &key, &offset))
+			give_place(m, shared_at(&m->shared, offset, key.size));
+	}
+}
+
 bool
 crew_open(struct master *m)
 {
@@ -162,21 +175,21 @@ send_slot(struct master *m, struct slot *to, enum channel_kind kind, size_t slot
 	for (size_t i = 0; i < m->bindings.count; i++) {
 		const struct bound *one = &m->bindings.all[i];
 
-		if (one->transport != ENDPOINT_UNIX && one->number >= first)
+		if (!one->common && one->number >= first && slot < one->fd_count)
 			batch_add(&b, one->number, kind == CHANNEL_LISTEN ? one->fds[slot] : -1);
 	}
 	batch_send(&b);
 }
 
 static void
-send_unix(struct master *m, struct slot *to, uint32_t first)
+send_common(struct master *m, struct slot *to, uint32_t first)
 {
 	struct batch b = batch_of(&to->channel, CHANNEL_LISTEN, CHANNEL_ALL_SLOTS);
 
 	for (size_t i = 0; i < m->bindings.count; i++) {
 		const struct bound *one = &m->bindings.all[i];
 
-		if (one->transport == ENDPOINT_UNIX && one->number >= first)
+		if (one->common && one->number >= first)
 			batch_add(&b, one->number, one->fds[0]);
 	}
 	batch_send(&b);
@@ -191,7 +204,7 @@ give(struct master *m, struct slot *s, uint32_t first)
 
 	channel_send(&s->channel, &bundle, &m->bundle.fd, 1);
 	logs_send(m, s);
-	send_unix(m, s, first);
+	send_common(m, s, first);
 	for (size_t i = 0; i < m->slot_room; i++)
 		if (home_of(m, i) == s->number || m->lent[i] == (int)s->number)
 			send_slot(m, s, CHANNEL_LISTEN, i, first);
@@ -283,6 +296,7 @@ static void
 leave_as_worker(struct master *m, const struct slot *s, int channel)
 {
 	m->is_worker = true;
+	shared_foretell(&m->shared);
 	m->start = (struct worker_start){
 		.number = s->number,
 		.channel = channel,
@@ -448,6 +462,19 @@ crew_resize(struct master *m, size_t count)
 	}
 }
 
+void
+crew_return(struct master *m)
+{
+	log_line(LOG_NOTICE, "serving again");
+	m->phase = PHASE_SERVING;
+	for (size_t i = 0; i < m->slot_count; i++) {
+		if (m->slots[i]->state == SLOT_EMPTY)
+			continue;
+		vacate(m, (uint32_t)i);
+		m->leavers->told = true;
+	}
+}
+
 /* Who has another in its place that serves is no longer wanted. */
 static void
 dismiss(struct master *m, struct slot *s)
@@ -515,7 +542,7 @@ bury_leaver(struct master *m, struct slot *s)
 static void
 bury(struct master *m, struct slot *s, int status)
 {
-	log_death(s, status, m->phase >= PHASE_DRAINING || s->told);
+	log_death(s, status, m->phase >= PHASE_RETIRED || s->told);
 	channel_close(&s->channel);
 	if (s->parting) {
 		bury_leaver(m, s);
@@ -556,7 +583,7 @@ crew_reap(struct master *m)
 
 		if (s != NULL)
 			bury(m, s, status);
-		else
+		else if (!upgrade_reaped(m, pid, status))
 			reload_reaped(m, pid, status);
 	}
 }
@@ -609,6 +636,12 @@ anyone_beats(const struct master *m)
 		if (m->slots[i]->state == SLOT_READY && crew_silence(m, m->slots[i]) <= HUNG_AFTER)
 			return true;
 	return false;
+}
+
+bool
+crew_beats(const struct master *m)
+{
+	return anyone_beats(m);
 }
 
 static void

@@ -7,6 +7,7 @@
  *   master_log.c      the logs, opened and given to the workers
  *   master_reload.c   from one bundle to the next
  *   master_watch.c    a reload when a file changes
+ *   master_upgrade.c  from one master to the next
  */
 #ifndef MILLRACE_SERVER_MASTER_INNER_H
 #define MILLRACE_SERVER_MASTER_INNER_H
@@ -32,7 +33,8 @@ enum {
 	CRASHES = 5, CRASHES_WITHIN = 60 * 1000,
 };
 
-enum phase { PHASE_STARTING, PHASE_SERVING, PHASE_DRAINING, PHASE_STOPPING };
+/* RETIRED: its workers drain, and it could still go on. */
+enum phase { PHASE_STARTING, PHASE_SERVING, PHASE_RETIRED, PHASE_DRAINING, PHASE_STOPPING };
 enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY, SLOT_LEAVING };
 
 enum { NOBODY = -1 };
@@ -86,6 +88,30 @@ struct reload {
 	struct reload_waiter *now, *later;
 };
 
+enum heir_stage { HEIR_NONE, HEIR_BORN, HEIR_SPEAKS, HEIR_SERVES };
+
+struct upgrade {
+	/* who is to follow us */
+	enum heir_stage stage;
+	pid_t heir;
+	int link;                       /* to it; or -1 */
+	int said;                       /* a memfd, its stderr until it serves; or -1 */
+	struct loop_event heard;
+	struct deadline limit;
+	bool wanted;
+	bool by_itself;                 /* we leave as soon as it has shown that it serves */
+	bool given_up;
+	bool leaves;                    /* we do: what was ours is its own */
+	struct reload_waiter *waiters;
+	/* whom we follow */
+	int elder;                      /* -1: nobody, or it has ended */
+	bool elder_leaves;              /* it will not come back */
+	struct loop_event from_elder;
+	char *pid_path;                 /* of its pid file, until that is ours */
+	int stderr_fd;                  /* the real one while 2 is the elder's to read; or -1 */
+	size_t places_first;            /* of those inherited, the first that is its own */
+};
+
 struct master {
 	const struct master_options *options;
 	struct loop loop;
@@ -98,6 +124,7 @@ struct master {
 	struct reload reload;
 	struct control control;
 	struct watch watch;
+	struct upgrade upgrade;
 	struct binding_table bindings;
 	struct shared shared;
 	struct pid_file pid_file;
@@ -112,10 +139,10 @@ struct master {
 	struct slot *leavers;           /* whose number is another's, or nobody's */
 	/* what workers show of themselves: in shared memory; free ones */
 	struct worker_shared **places;
-	size_t place_count, place_room, places_made;
+	size_t place_count, place_room, places_made, places_inherited;
 	/* by slot of the sockets: the worker that has them beside their own, or NOBODY */
 	int *lent;
-	struct deadline look, kill;
+	struct deadline look, kill, sign;
 	uint64_t looked, awake_since;   /* a master that was stopped itself saw no beats */
 
 	bool background;
@@ -129,6 +156,8 @@ struct master {
 /* ------------------------------------------------------------------ master.c */
 
 void master_stop(struct master *m);
+/* Drains, and ends with its last worker. */
+void master_quit(struct master *m);
 
 /* ------------------------------------------------------------------ master_crew.c: messages of many */
 
@@ -170,6 +199,12 @@ void crew_unlisten(struct master *m, const struct bound *b);
 /* ms since it was last seen alive. */
 uint64_t crew_silence(const struct master *m, const struct slot *s);
 bool crew_all_ended(const struct master *m);
+/* Places of workers of another master, numbers first to end - 1: nobody shows anything there any more. */
+void crew_take_places(struct master *m, size_t first, size_t end);
+/* From PHASE_RETIRED: others are born in place of those that drain. */
+void crew_return(struct master *m);
+/* At least one serves and shows that it lives. */
+bool crew_beats(const struct master *m);
 
 /* ------------------------------------------------------------------ master_log.c */
 
@@ -185,6 +220,10 @@ MUST_USE bool logs_follow(struct master *m, const struct bundle *b, int said);
 
 /* ------------------------------------------------------------------ master_reload.c */
 
+/* What was written to a file of what is said. */
+size_t said_read(int fd, char *room, size_t size);
+void said_log(enum log_level level, struct slice said);
+
 void reload_init(struct master *m);
 /* Goes on where something has changed; part of every pass. */
 void reload_settle(struct master *m);
@@ -192,6 +231,31 @@ void reload_settle(struct master *m);
 void reload_reaped(struct master *m, pid_t pid, int status);
 /* The end of the master, or a fork of it. */
 void reload_close(struct master *m, bool owner);
+/* Sockets that the configuration does not have are closed. */
+void reload_remove_gone(struct master *m);
+
+/* ------------------------------------------------------------------ master_upgrade.c */
+
+void upgrade_init(struct master *m);
+/* Takes what another master leaves to us, if there is one. False: errors were said. */
+MUST_USE bool upgrade_follow(struct master *m);
+/* The elder's pid file is that one: it becomes ours when we serve. */
+bool upgrade_has_pid_file(const struct master *m, struct slice path);
+/* All is open: from here on stderr is our own, and the elder is heard. */
+MUST_USE bool upgrade_begin(struct master *m);
+void upgrade_serves(struct master *m);
+/* Begins what was asked for; part of every pass. */
+void upgrade_settle(struct master *m);
+/* False: that was not the heir. */
+bool upgrade_reaped(struct master *m, pid_t pid, int status);
+bool upgrade_is_under_way(const struct master *m);
+/* Workers drain, the master stays: it may return. */
+void upgrade_retire(struct master *m);
+/* We end: all is the heir's, or, if that one does not serve yet, it ends too. */
+void upgrade_leave(struct master *m);
+/* No other master lives that the pid file and the Unix sockets may be of. */
+bool upgrade_owns_files(const struct master *m);
+void upgrade_close(struct master *m, bool owner);
 
 /* ------------------------------------------------------------------ master_watch.c */
 

@@ -28,12 +28,13 @@ standard_fd(struct slice path)
 static int
 open_standard(const struct master *m, int fd)
 {
+	int real = fd == STDERR_FILENO && m->upgrade.stderr_fd >= 0 ? m->upgrade.stderr_fd : fd;
 	char path[32];
 	struct stat info;
 
-	if (m->background || fstat(fd, &info) != 0 || !S_ISFIFO(info.st_mode))
+	if (m->background || fstat(real, &info) != 0 || !S_ISFIFO(info.st_mode))
 		return fd;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", real);
 
 	int own = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
 

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "server/notify.h"
+
 enum { SAID_MOST = 256 * 1024 };        /* bytes that who waits is told at most */
 
 void
@@ -23,8 +25,8 @@ reload_init(struct master *m)
 
 /* ------------------------------------------------------------------ the verdict */
 
-static size_t
-read_said(int fd, char *room, size_t size)
+size_t
+said_read(int fd, char *room, size_t size)
 {
 	size_t n = 0;
 
@@ -33,8 +35,8 @@ read_said(int fd, char *room, size_t size)
 	return n;
 }
 
-static void
-log_lines(enum log_level level, struct slice said)
+void
+said_log(enum log_level level, struct slice said)
 {
 	struct slice line;
 
@@ -46,7 +48,7 @@ log_lines(enum log_level level, struct slice said)
 static void
 log_verdict(const struct reload *r, bool good, struct slice said)
 {
-	log_lines(good ? LOG_NOTICE : LOG_ERROR, said);
+	said_log(good ? LOG_NOTICE : LOG_ERROR, said);
 	if (good)
 		log_line(LOG_NOTICE, "reloaded in %llu ms",
 		    (unsigned long long)(clock_ms() - r->began));
@@ -61,9 +63,10 @@ conclude(struct master *m, bool good)
 {
 	struct reload *r = &m->reload;
 	char *room = memory_alloc(SAID_MOST);
-	struct slice said = slice_make(room, read_said(r->said, room, SAID_MOST));
+	struct slice said = slice_make(room, said_read(r->said, room, SAID_MOST));
 
 	log_verdict(r, good, said);
+	notify_say("READY=1\nSTATUS=%s", good ? "serving" : "serving; the last reload failed");
 	close(r->said);
 	r->said = -1;
 	r->stage = RELOAD_NONE;
@@ -222,9 +225,12 @@ is_listed(const struct bundle *b, uint32_t number)
 	return false;
 }
 
-static void
-remove_gone(struct master *m)
+void
+reload_remove_gone(struct master *m)
 {
+	/* Another master may still need them. */
+	if (!upgrade_owns_files(m))
+		return;
 	for (size_t i = m->bindings.count; i-- > 0;) {
 		if (is_listed(&m->bundle, m->bindings.all[i].number))
 			continue;
@@ -245,7 +251,7 @@ roll(struct master *m)
 			next = m->slots[i];
 	}
 	if (next == NULL) {
-		remove_gone(m);
+		reload_remove_gone(m);
 		if (m->reload.failed)
 			dprintf(m->reload.said, "a worker could not build it: the error log says why\n");
 		conclude(m, !m->reload.failed);
@@ -336,7 +342,10 @@ begin(struct master *m)
 		log_errno(LOG_ALERT, errno, "no file for what a reload says");
 	r->stage = RELOAD_CHECKING;
 	log_line(LOG_NOTICE, "reloading");
-	if (!begin_check(m))
+	notify_reloading();
+	if (upgrade_is_under_way(m))
+		dprintf(r->said, "an upgrade is under way: the new master is the one to tell\n");
+	if (upgrade_is_under_way(m) || !begin_check(m))
 		conclude(m, false);
 }
 

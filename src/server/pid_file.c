@@ -89,7 +89,7 @@ pid_file_take(struct pid_file *p, const char *path, pid_t *holder)
 			continue;
 		}
 		if (is_still_there(fd, path)) {
-			*p = (struct pid_file){ strdup(path), fd };
+			*p = (struct pid_file){ .path = strdup(path), .fd = fd };
 			return true;
 		}
 		close(fd);
@@ -107,15 +107,82 @@ pid_file_write(const struct pid_file *p, pid_t pid)
 	return p->fd < 0 || (pwrite(p->fd, text, (size_t)n, 0) == n && ftruncate(p->fd, n) == 0);
 }
 
+bool
+pid_file_offer(struct pid_file *p)
+{
+	char *name;
+
+	if (p->fd < 0)
+		return true;
+	if (asprintf(&name, "%s%s", p->path, PID_FILE_OLD) < 0)
+		return false;
+	/* One that was left behind: who holds none of them has no right to it. */
+	if (pid_file_holder(name) == 0)
+		unlink(name);
+	if (link(p->path, name) < 0) {
+		free(name);
+		return false;
+	}
+	p->old_path = name;
+	return true;
+}
+
+void
+pid_file_withdraw(struct pid_file *p)
+{
+	if (p->old_path == NULL)
+		return;
+	if (!is_still_there(p->fd, p->path))
+		rename(p->old_path, p->path);
+	else
+		unlink(p->old_path);
+	free(p->old_path);
+	p->old_path = NULL;
+}
+
+bool
+pid_file_follow(struct pid_file *p, const char *path, pid_t pid)
+{
+	char *name;
+
+	if (asprintf(&name, "%s.%d", path, (int)pid) < 0)
+		return false;
+	unlink(name);
+	*p = (struct pid_file){
+		.path = strdup(path),
+		.fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644),
+	};
+	bool good = p->fd >= 0 && flock(p->fd, LOCK_EX | LOCK_NB) == 0 && pid_file_write(p, pid) &&
+	    rename(name, path) == 0;
+	int error = errno;
+	if (!good && p->fd >= 0)
+		unlink(name);
+	if (!good)
+		pid_file_give(p, false);
+	free(name);
+	errno = error;
+	return good;
+}
+
+static void
+remove_own(const struct pid_file *p, const char *path)
+{
+	if (path != NULL && is_still_there(p->fd, path))
+		unlink(path);
+}
+
 void
 pid_file_give(struct pid_file *p, bool owner)
 {
-	if (p->fd < 0)
-		return;
-	if (owner && is_still_there(p->fd, p->path))
-		unlink(p->path);
-	close(p->fd);
+	if (p->fd >= 0) {
+		if (owner) {
+			remove_own(p, p->path);
+			remove_own(p, p->old_path);
+		}
+		close(p->fd);
+	}
 	free(p->path);
+	free(p->old_path);
 	*p = PID_FILE_NONE;
 }
 
