@@ -112,6 +112,7 @@ struct conn {
 	uint32_t room;
 	int broken;                     /* errno of a write: told when the pass flushes; 0: fine */
 	bool used;                      /* peer: carried an exchange before */
+	bool last;                      /* peer: it is not kept for another one */
 	/* its end waits for the other's: what was sent must arrive */
 	bool linger;
 	/* ms that the other end may take nothing while bytes wait */

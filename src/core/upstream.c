@@ -442,7 +442,7 @@ upstream_give(struct conn *c)
 
 	if (c->pool_back != NULL)
 		return;
-	if (run == NULL || (int64_t)run->idle_count >= run->pool_idle || c->engine->draining ||
+	if (run == NULL || c->last || (int64_t)run->idle_count >= run->pool_idle || c->engine->draining ||
 	    c->engine->accept_paused != 0 || c->state != CONN_OPEN || c->peer_fin || c->ended) {
 		conn_close(c);
 		return;

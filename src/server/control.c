@@ -72,6 +72,16 @@ drop(struct control_client *k)
 	close_client(k, true);
 }
 
+/* A close with bytes unread would take the answer back. */
+static void
+drop_rest(struct control_client *k)
+{
+	char room[4096];
+
+	for (int i = 0; i < 16 && recv(k->fd, room, sizeof(room), MSG_DONTWAIT) > 0; i++)
+		continue;
+}
+
 static void
 write_answer(struct control_client *k)
 {
@@ -85,6 +95,7 @@ write_answer(struct control_client *k)
 			break;
 		k->sent += n > 0 ? (size_t)n : 0;
 	}
+	drop_rest(k);
 	drop(k);
 }
 

@@ -209,6 +209,7 @@ end_in_order(struct conn *c)
 		end_now(c);
 		return;
 	}
+	c->last = true;
 	if (c->exchange != NULL && c->side == SIDE_CLIENT)
 		c->exchange->close_client = true;
 	if (c->side == SIDE_PEER && lane_is(c))

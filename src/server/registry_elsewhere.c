@@ -131,7 +131,6 @@ const struct elsewhere registry_elsewhere[] = {
 
 	NOT_YET("sandbox", "the sandbox"),
 	BUT("split", "splitting traffic by share is not there yet"),
-	NOT_YET("control", "the control socket"),
 	NOT_YET("queue", "queueing for a peer"),
 	NOT_YET("cache", "caching"),
 	NOT_YET("detect", "telling protocols apart on one address"),
