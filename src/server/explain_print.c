@@ -316,12 +316,16 @@ json_step(const struct explanation *x, const struct told_step *told, FILE *to)
 	};
 
 	struct span at;
+	size_t count = 0;
 
 	for (size_t i = 0; step_line(told, i, &at); i++) {
-		fputs(i > 0 ? "},{" : "{", to);
+		fputs(i == 0 ? "{" : i == 1 ? ",\"also\":[{" : ",{", to);
 		explain_json_text(to, "step", explain_statement(x->arena, x->files, at));
 		explain_json_place(x->files, at, to);
+		fputs(i > 0 ? "}" : "", to);
+		count = i;
 	}
+	fputs(count > 0 ? "]" : "", to);
 	fprintf(to, ",\"error\":%s,\"state\":\"%s\"", told->of_error ? "true" : "false",
 	    fates[told->fate]);
 	json_more(to, "why", told->why);

@@ -293,6 +293,9 @@ test_random(void **state)
 
 			if (route_find(t.table, &t.c.ex) != plain)
 				fail_msg("%s\n%s: not %d", text, memory, plain == NULL ? -1 : (int)plain->order);
+			for (size_t j = 0; j < (plain == NULL ? t.count : plain->order + 1); j++)
+				if ((route_try(&t.routes[j], &t.c.ex) == ROUTE_FITS) != (&t.routes[j] == plain))
+					fail_msg("%s\n%s: %zu by itself", text, memory, j);
 			if (plain != NULL && is_reported(&t, plain))
 				fail_msg("%s\n%s: reported %u", text, memory, plain->order);
 			found += plain != NULL;
