@@ -370,24 +370,27 @@ read_flow_field(struct build *b, const struct server_build *sb, const struct val
 	return NULL;
 }
 
+/* What it says itself, other than all do: what is inherited is for those that have datagrams. */
+static bool
+says_flow(const struct build *b, const struct server_build *sb)
+{
+	return !slice_equal(sb->block->settings.listener.flow.field.raw,
+	    b->main.defaults.listener.flow.field.raw);
+}
+
 static void
 take_flow(struct build *b, struct server_build *sb)
 {
 	const struct value *field = &sb->block->settings.listener.flow.field;
-	const struct filled *servers = b->main.servers.items;
-	const struct statement *s =
-	    find_statement(servers[sb - b->servers].statement->block, "flow");
 
-	/* Elsewhere, if it is said, that was reported; if it is inherited, it is for others. */
-	if ((sb->server->protocol->traits & PROTOCOL_MESSAGES) == 0 || field->raw.n == 0)
+	if ((sb->server->protocol->traits & PROTOCOL_MESSAGES) == 0 || field->raw.n == 0 ||
+	    (field->kind == VALUE_WORD && slice_is(field->raw, "source")))
 		return;
 	if (has_datagrams(sb))
-		sb->flow_by = field->kind == VALUE_WORD && slice_is(field->raw, "source")
-				  ? NULL
-				  : read_flow_field(b, sb, field);
-	else if (s != NULL && sb->block->listens.n != 0)
-		diag_error(b->diag, s->values[0].span,
-		    "\"flow\" is of datagrams, and this server has connections only; write: listen "
+		sb->flow_by = read_flow_field(b, sb, field);
+	else if (sb->block->listens.n != 0 && says_flow(b, sb))
+		diag_error(b->diag, field->span,
+		    "flows are of datagrams, and this server has connections only; write: listen "
 		    "udp:…");
 }
 

@@ -147,10 +147,14 @@ class Check(flow.Case):
         _, out, _ = flow.run("-T", "-c", self.conf(
             "defaults {\n  real_ip { from 10.0.0.0/8; }\n  message_rate 5/s burst=7;\n"
             "  heartbeat { interval 5s; send \"x\"; }\n  timeout { first_message 5s; body 7s; }\n"
-            "  buffer { answer 64k over=drop; }\n}\n"
+            "  buffer { answer 64k over=drop; }\n  flow by msg.device;\n}\n"
             "upstream u { server 127.0.0.1:1; protocol http; }\n"
             "server { listen 127.0.0.1:18080; route /a { buffer { question 7k; } return 200; } route { proxy u; } }\n"
-            "server { listen 127.0.0.1:18081; protocol tcp; proxy 127.0.0.1:1; }\n"))
+            "server { listen 127.0.0.1:18081; protocol tcp; proxy 127.0.0.1:1; }\n"
+            "protocol dev { boundary \"\\n\"; max 600; format json; }\n"
+            "server { listen 127.0.0.1:18082; protocol dev; echo; }\n"
+            "server { listen udp:127.0.0.1:18082; protocol dev; flow by source; echo; }\n"
+            "server { listen udp:127.0.0.1:18083; protocol dev; echo; }\n"))
         self.conf(out, "again.conf")
         self.assertEqual(flow.run("-t", "-q", "-c", self.d + "/again.conf"), (0, "", ""))
 
