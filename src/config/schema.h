@@ -97,6 +97,8 @@ enum argument_flags {
 	ARGUMENT_MANY = 2,
 	/* NAME=VALUE behind the others, in any order; a flag NAME alone where type is type_flag */
 	ARGUMENT_OPTION = 4,
+	/* its name is in the manual as it stands: all the words that may be there */
+	ARGUMENT_PHRASE = 8,
 };
 
 struct argument {
@@ -132,13 +134,13 @@ enum directive_flags {
 	/* acts before a server is known: belongs to the listener (said in the manual) */
 	DIRECTIVE_LISTENER = 16,
 	DIRECTIVE_BLOCK_OPTIONAL = 32,  /* the block may be missing: `check http "/x";` */
-	/* stands there to say what is wrong with it: in no manual, and in no list of places */
-	DIRECTIVE_HIDDEN = 128,
 	/*
 	 * a repeated setting said in an inner block adds to the inherited list instead of
 	 * replacing it
 	 */
 	DIRECTIVE_ADDS = 64,
+	/* stands there to say what is wrong with it: in no manual, and in no list of places */
+	DIRECTIVE_HIDDEN = 128,
 };
 
 struct directive {
@@ -169,9 +171,9 @@ struct directive {
 	const void *ops;                /* of a STEP: its struct handler_ops */
 	const char *help;               /* one line for -D and the manual; ends with a full stop */
 	/*
-	 * instead of `inside`, of a block whose tables only the statement tells: those, and the struct that they fill.
-	 * Called without a block, too: then it is as an empty one. NULL: there are none, the block
-	 * is passed over.
+	 * instead of `inside`, of a block whose tables only the statement tells: those, and the
+	 * struct that they fill. Called without a block, too: then it is as an empty one. NULL:
+	 * there are none, the block is passed over.
 	 */
 	const struct table *(*find_inside)(
 	    struct reading *r, const struct statement *s, void *filled, void **target);

@@ -121,6 +121,7 @@ print_head(
 
 static void print_settings(struct reading *r, const struct rows *rows, const struct trace *whole,
     const char *target, FILE *to, unsigned depth);
+static void print_blocks(struct reading *r, const struct trace *t, FILE *to, unsigned depth);
 
 /* The lines that said it in this struct, single blocks inside included; false: none. */
 static bool
@@ -155,18 +156,59 @@ print_repeated(const struct reading *r, const struct entry *e, const struct trac
 		print_repeated(r, e, whole, s, to, depth);
 }
 
+/* What stands in a block that nobody has written; empty: the block does not stand there either. */
+static void
+print_unsaid_block(struct reading *r, const struct entry *e, const struct trace *whole,
+    const char *at, FILE *to, unsigned depth)
+{
+	char *inside = NULL;
+	size_t n = 0;
+	FILE *memory = open_memstream(&inside, &n);
+
+	if (memory == NULL)
+		return;
+	print_settings(r, schema_rows(r, e->row->inside), whole, at, memory, depth + 1);
+	fclose(memory);
+	if (n > 0) {
+		indent(to, depth);
+		fprintf(to, "%s {\n%s", e->row->name, inside);
+		indent(to, depth);
+		fputs("}\n", to);
+	}
+	free(inside);
+}
+
+/* Of a block of this struct, single blocks inside included; NULL: it is inherited. */
+static const struct trace *
+find_trace(const struct trace *t, const struct statement *s)
+{
+	for (const struct trace *child = t->first; child != NULL; child = child->next) {
+		const struct trace *found = child->statement == s ? child
+		    : row_repeats(child->entry->row)              ? NULL
+								  : find_trace(child, s);
+
+		if (found != NULL)
+			return found;
+	}
+	return NULL;
+}
+
 static void
 print_single_block(struct reading *r, const struct entry *e, const struct statement *said,
     const struct trace *whole, const char *at, FILE *to, unsigned depth)
 {
-	if (said != NULL)
-		print_head(r, said, " {", to, depth);
-	else if (e->row->arguments == NULL) {
-		indent(to, depth);
-		fprintf(to, "%s {\n", e->row->name);
-	} else
+	if (said == NULL) {
+		if (e->row->arguments == NULL)
+			print_unsaid_block(r, e, whole, at, to, depth);
 		return;
+	}
+
+	const struct trace *own = find_trace(whole, said);
+
+	print_head(r, said, " {", to, depth);
 	print_settings(r, schema_rows(r, e->row->inside), whole, at, to, depth + 1);
+	if (own != NULL)
+		print_blocks(r, own, to, depth + 1);
 	indent(to, depth);
 	fputs("}\n", to);
 }
@@ -214,6 +256,13 @@ static void
 print_block(struct reading *r, const struct trace *t, FILE *to, unsigned depth)
 {
 	print_settings(r, t->rows, t, t->target, to, depth);
+	print_blocks(r, t, to, depth);
+}
+
+/* Those that repeat, in the order in which they were written. */
+static void
+print_blocks(struct reading *r, const struct trace *t, FILE *to, unsigned depth)
+{
 	for (const struct trace *child = t->first; child != NULL; child = child->next) {
 		if (child->entry->row->kind == DIRECTIVE_SETTING || !row_repeats(child->entry->row))
 			continue;
@@ -306,9 +355,7 @@ static void
 print_argument(FILE *to, const struct argument *a)
 {
 	bool option = (a->flags & ARGUMENT_OPTION) != 0;
-	bool optional = (a->flags & (ARGUMENT_OPTION | ARGUMENT_OPTIONAL)) != 0;
 
-	fputs(optional ? " [" : " ", to);
 	if (option)
 		fprintf(to, "%s%s", a->name, a->type == &type_flag ? "" : "=");
 	if (a->words != NULL)
@@ -318,7 +365,32 @@ print_argument(FILE *to, const struct argument *a)
 		fputs(a->type == &type_flag ? a->type->name : a->name, to);
 	else if (a->type != &type_flag)
 		fputs(a->type->name, to);
-	fprintf(to, "%s%s", (a->flags & ARGUMENT_MANY) != 0 ? "..." : "", optional ? "]" : "");
+	if ((a->flags & (ARGUMENT_MANY | ARGUMENT_PHRASE)) == ARGUMENT_MANY)
+		fputs("...", to);
+}
+
+/* `WORD A [B [C]] [option=X]`: without one that is optional none may stand behind it. */
+static void
+print_arguments(FILE *to, const struct directive *row)
+{
+	const char *space = (row->flags & DIRECTIVE_FREE) != 0 ? "" : " ";
+	unsigned open = 0;
+
+	for (const struct argument *a = row->arguments; a != NULL && a->type != NULL; a++) {
+		bool option = (a->flags & ARGUMENT_OPTION) != 0;
+
+		for (; option && open > 0; open--)
+			fputc(']', to);
+		fputs(space, to);
+		if ((a->flags & (ARGUMENT_OPTION | ARGUMENT_OPTIONAL)) != 0) {
+			fputc('[', to);
+			open++;
+		}
+		print_argument(to, a);
+		space = " ";
+	}
+	for (; open > 0; open--)
+		fputc(']', to);
 }
 
 static void
@@ -326,8 +398,7 @@ print_syntax(FILE *to, const struct directive *row)
 {
 	if ((row->flags & DIRECTIVE_FREE) == 0)
 		fputs(row->name, to);
-	for (const struct argument *a = row->arguments; a != NULL && a->type != NULL; a++)
-		print_argument(to, a);
+	print_arguments(to, row);
 	if (row->kind == DIRECTIVE_STEP || (row->flags & DIRECTIVE_WHEN) != 0)
 		fputs(" [when CONDITION]", to);
 	fputs(row->inside == NULL && row->find_inside == NULL ? ";"
@@ -336,24 +407,27 @@ print_syntax(FILE *to, const struct directive *row)
 	    to);
 }
 
-/* `NAME is a duration (…), from 1s to 1h; 30s if missing.` for what the syntax does not say. */
+/* `NAME is a duration (…), at least 1s; 30s if missing.` for what the syntax does not say. */
 static bool
 print_argument_help(FILE *to, const char *before, const struct argument *a)
 {
+	bool says = a->words == NULL && a->type != &type_flag && a->type != &type_raw;
+	bool option = (a->flags & ARGUMENT_OPTION) != 0 && a->type != &type_flag;
 	char low[32], high[32];
 
-	if (a->words != NULL && a->otherwise == NULL)
+	if (!says && a->otherwise == NULL)
 		return false;
-	fprintf(to, "%s%s", before, a->name);
-	if (a->words == NULL)
-		fprintf(to, " is %s", a->type->wanted);
+	fputs(before, to);
+	if (says)
+		fprintf(to, "%s is %s", a->name, a->type->wanted);
 	if (a->min != 0 || a->max != 0) {
 		fprintf(to, ", at least %s", schema_bound(low, a->type, a->min));
 		if (a->max != INT64_MAX)
 			fprintf(to, ", at most %s", schema_bound(high, a->type, a->max));
 	}
 	if (a->otherwise != NULL)
-		fprintf(to, "; %s if missing", a->otherwise);
+		fprintf(to, "%s%s%s%s if missing", says ? "; " : "", !says && option ? a->name : "",
+		    !says && option ? "=" : "", a->otherwise);
 	fputs(".", to);
 	return true;
 }

@@ -175,9 +175,9 @@ static const struct argument flow_arguments[] = {
 		{ 0 } }, \
 	    .check = answer_check, \
 	    .help = "How much of an answer is taken from the peer ahead of a slow client; 0: it is " \
-	    "streamed. Where each message is a turn: how much may wait for a client, and what comes " \
-	    "of the answer that would be more: the client's questions wait until half of it is gone, " \
-	    "the answer is dropped, the oldest are, or the connection is closed." }
+	    "streamed. Of a protocol of messages: how much may wait for a client; what comes on " \
+	    "top of it waits and no more is read of the client until half of it is gone (wait), is " \
+	    "dropped, drops the oldest, or closes the connection." }
 
 static const struct directive server_timeout_rows[] = {
 	LISTENER_SETTING("header", DURATION(SECOND, HOUR), head_timeout, "10s",
@@ -209,8 +209,8 @@ static const struct directive server_max_rows[] = {
 	LISTENER_SETTING("messages", ONE("NUMBER", type_integer, 1, 65535), messages_max, "64",
 	    "How many messages of one client may be unanswered; no more are read until some are."),
 	LISTENER_SETTING("flows", ONE("NUMBER", type_integer, 1, 4 * MIB), flows_max, "16384",
-	    "How many flows of datagrams a worker keeps; at that the one that is silent for longest "
-	    "goes, if it is for a second."),
+	    "How many flows of datagrams a worker keeps. When there are so many, the one that is "
+	    "silent for longest goes, if for a second at least."),
 	MAX_ROWS(IN_SERVER),
 	{ 0 },
 };

@@ -838,13 +838,14 @@ read_per(struct reading *r, const struct value *v, const struct argument *a, voi
 }
 
 static const struct type type_per = { .name = "per", .wanted = "per", .read = read_per };
+static const char *const per_words[] = { "per", NULL };
 
 /* In the order of enum proxy_per, behind its first. */
 static const char *const proxy_per_words[] = { "connection", "message", NULL };
 
 static const struct argument proxy_arguments[] = {
 	{ .name = "TARGET", .type = &type_raw, .offset = offsetof(struct proxy_settings, target) },
-	{ .name = "per", .type = &type_per, .flags = ARGUMENT_OPTIONAL },
+	{ .name = "per", .type = &type_per, .flags = ARGUMENT_OPTIONAL, .words = per_words },
 	{ "connection|message", &type_word, offsetof(struct proxy_settings, per),
 	    .flags = ARGUMENT_OPTIONAL, .words = proxy_per_words },
 	{ "answers", &type_integer, offsetof(struct proxy_settings, answers),
@@ -855,9 +856,10 @@ static const struct argument proxy_arguments[] = {
 const struct directive handler_proxy_rows[] = {
 	{ .name = "proxy", .kind = DIRECTIVE_STEP, .arguments = proxy_arguments,
 	    .size = sizeof(struct proxy_settings), .check = proxy_check, .ops = &handler_proxy,
-	    .help = "Passes the question to an upstream, an address, or the upstream that a map names. "
-	    "per message: of a protocol of messages each is a question, which is so by itself where "
-	    "answers find their questions; per connection: all that comes goes to one peer. answers=N, "
-	    "of protocol udp: a flow ends when each question has so many." },
+	    .help = "Passes the question to an upstream, an address, or the upstream that a map "
+	    "names. per message: a peer is chosen for each message; per connection: all that comes "
+	    "goes to one. Not said: per message where the protocol pairs answers with questions, or "
+	    "its messages are independent. answers=N, of protocol udp: a flow ends when each "
+	    "question has so many." },
 	{ 0 }
 };

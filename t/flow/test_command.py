@@ -148,13 +148,18 @@ class Check(flow.Case):
             "defaults {\n  real_ip { from 10.0.0.0/8; }\n  message_rate 5/s burst=7;\n"
             "  heartbeat { interval 5s; send \"x\"; }\n  timeout { first_message 5s; body 7s; }\n"
             "  buffer { answer 64k over=drop; }\n  flow by msg.device;\n}\n"
+            "protocol typed { switch u8 { case 1 { length u8 at 1; } case 2 { fixed 9; } else { fixed 4; } }\n"
+            "  max 64; preface { boundary '\\n'; max 9; } fields { a u8 at 0; } }\n"
             "upstream u { server 127.0.0.1:1; protocol http; }\n"
+            "server { listen 127.0.0.1:18084; protocol typed; echo; }\n"
             "server { listen 127.0.0.1:18080; route /a { buffer { question 7k; } return 200; } route { proxy u; } }\n"
             "server { listen 127.0.0.1:18081; protocol tcp; proxy 127.0.0.1:1; }\n"
             "protocol dev { boundary \"\\n\"; max 600; format json; }\n"
             "server { listen 127.0.0.1:18082; protocol dev; echo; }\n"
             "server { listen udp:127.0.0.1:18082; protocol dev; flow by source; echo; }\n"
             "server { listen udp:127.0.0.1:18083; protocol dev; echo; }\n"))
+        for said in ("length u8 at 1;", "fixed 9;", "fixed 4;", "boundary '\\n';", "a u8 at 0;"):
+            self.assertIn(said, out)
         self.conf(out, "again.conf")
         self.assertEqual(flow.run("-t", "-q", "-c", self.d + "/again.conf"), (0, "", ""))
 
@@ -163,6 +168,9 @@ class Check(flow.Case):
         self.assertEqual((status, err), (0, ""))
         for word in ("listen", "upstream", "proxy", "access_log", "keepalive", "fail_timeout"):
             self.assertIn(word, out)
+        for line in ("proxy TARGET [per [connection|message]] [answers=NUMBER] [when CONDITION];", "VALUE RESULT;",
+                     "boundary BYTES...|json_value;", "NAME KIND [at N];", "switch KIND [at N] { ... }"):
+            self.assertIn("\n%s\n" % line, out)
         status, roff, _ = flow.run("-D", "--man")
         self.assertEqual(status, 0)
         self.assertTrue(roff.startswith((".TH", ".\\\"", "'\\\"", ".Dd")), roff[:40])

@@ -85,7 +85,7 @@ struct frame_escape {
 	uint8_t end, escape;
 	uint8_t flip;                   /* escaped is: escape, byte ^ flip; 0: only by swaps */
 	uint8_t swap_count;
-	struct {
+	struct frame_swap {
 		uint8_t byte, as;       /* escaped is: escape, as */
 	} swaps[FRAME_SWAPS];
 };

@@ -373,8 +373,7 @@ shape_escaping(struct shaping *x, struct words *w)
 			wrong(w, w->span, "at most %d bytes have an escape of their own",
 			    FRAME_SWAPS);
 		else
-			e->swaps[e->swap_count++].byte = byte;
-		e->swaps[e->swap_count - 1].as = as;
+			e->swaps[e->swap_count++] = (struct frame_swap){ byte, as };
 	}
 	return w->fine;
 }
@@ -558,26 +557,13 @@ case_value(struct reading *r, const struct frame *f, const struct value *v, uint
 	return false;
 }
 
-/* The one block there may be of its kind, into *one; NULL: there is none. False: there are more. */
 static bool
-only_one(struct reading *r, const struct list *list, const struct filled **one)
+read_switch(
+    struct reading *r, const struct switch_block *from, const struct statement *s, struct frame *f)
 {
-	const struct filled *items = list->items;
-
-	*one = list->n > 0 ? &items[0] : NULL;
-	if (list->n < 2)
-		return true;
-	diag_error(r->diag, items[1].statement->span, "\"%s\" is already set", items[1].row->name);
-	diag_note(r->diag, items[0].statement->span, "first set here");
-	return false;
-}
-
-static bool
-read_switch(struct reading *r, const struct filled *types, struct frame *f)
-{
-	const struct switch_block *from = types->data;
-	struct words w = words_of(r, &from->words, types->statement);
-	const struct filled *cases = from->cases.items, *otherwise;
+	const struct statement *otherwise = frame_rows_find(s->block, "else");
+	struct words w = words_of(r, &from->words, s);
+	const struct filled *cases = from->cases.items;
 	bool fine;
 
 	f->kind = FRAME_SWITCH;
@@ -592,9 +578,8 @@ read_switch(struct reading *r, const struct filled *types, struct frame *f)
 		to->frame = shape_inner(r, &line->shape, cases[i].statement);
 		fine = case_value(r, f, &line->value, &to->value) && to->frame != NULL;
 	}
-	fine = only_one(r, &from->otherwise, &otherwise) && fine;
 	if (fine && otherwise != NULL) {
-		f->else_case = shape_inner(r, otherwise->data, otherwise->statement);
+		f->else_case = shape_inner(r, &from->otherwise, otherwise);
 		fine = f->else_case != NULL;
 	}
 	return fine;
@@ -804,17 +789,16 @@ static bool
 read_rest(struct reading *r, const struct protocol_block *block, const struct statement *s,
     struct frame *f, struct frame_name *id)
 {
-	const struct filled *types, *preface;
+	const struct statement *types = frame_rows_find(s->block, "switch");
+	const struct statement *preface = frame_rows_find(s->block, "preface");
 	const struct statement *format = frame_rows_find(s->block, "format");
 	const struct statement *answers = frame_rows_find(s->block, "answers");
 	bool fine = read_fields(r, &block->fields, f);
 
-	fine = only_one(r, &block->types, &types) && fine;
-	fine = only_one(r, &block->preface, &preface) && fine;
 	if (types != NULL)
-		fine = read_switch(r, types, f) && fine;
+		fine = read_switch(r, &block->types, types, f) && fine;
 	if (preface != NULL) {
-		f->preface = shape_inner(r, preface->data, preface->statement);
+		f->preface = shape_inner(r, &block->preface, preface);
 		fine = fine && f->preface != NULL;
 	}
 	f->format = f->field_count > 0 ? FORMAT_BINARY : FORMAT_TEXT;

@@ -38,14 +38,15 @@ static const char *const independent_words[] = { "independent", NULL };
 /* As many words as stand there, in a struct list. */
 #define WORDS(array, shown) \
 	static const struct argument array[] = { \
-		{ .name = (shown), .type = &type_raw, .flags = ARGUMENT_MANY }, { 0 } \
+		{ .name = (shown), .type = &type_raw, .flags = ARGUMENT_MANY | ARGUMENT_PHRASE }, \
+		{ 0 } \
 	}
 
-WORDS(boundary_arguments, "BYTES|json_value");
+WORDS(boundary_arguments, "BYTES...|json_value");
 WORDS(length_arguments, "KIND [at N] [counts whole|body|after]");
-WORDS(headers_arguments, "until BYTES length NAME [else BYTES]");
+WORDS(headers_arguments, "until BYTES... length NAME [else BYTES...]");
 WORDS(byte_arguments, "BYTE");
-WORDS(escape_arguments, "BYTE [flip BYTE] [BYTE as BYTE]");
+WORDS(escape_arguments, "BYTE [flip BYTE] [BYTE as BYTE]...");
 WORDS(check_arguments, "SUM [KIND] [over A..B] [at N]");
 WORDS(switch_arguments, "KIND [at N]");
 WORDS(format_arguments, "json|text|words|kv [EQUALS BETWEEN]|binary");
@@ -104,7 +105,7 @@ static const struct argument case_arguments[] = {
 static const struct argument field_arguments[] = {
 	{ .name = "NAME", .type = &type_raw, .offset = offsetof(struct field_line, name) },
 	{ .name = "KIND [at N]", .type = &type_raw, .offset = offsetof(struct field_line, words),
-	    .flags = ARGUMENT_MANY },
+	    .flags = ARGUMENT_MANY | ARGUMENT_PHRASE },
 	{ 0 },
 };
 
@@ -195,9 +196,8 @@ static const struct directive switch_rows[] = {
 	    .offset = offsetof(struct switch_block, cases), .size = sizeof(struct case_line),
 	    .inside = case_tables,
 	    .help = "Messages of that type: a number, or its bytes in quotes." },
-	{ "else", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS,
-	    .offset = offsetof(struct switch_block, otherwise),
-	    .size = sizeof(struct shape_block), .inside = shape_tables,
+	{ "else", DIRECTIVE_BLOCK, .offset = offsetof(struct switch_block, otherwise),
+	    .inside = shape_tables,
 	    .help = "Messages of every other type." },
 	{ 0 },
 };
@@ -214,13 +214,10 @@ static const struct table switch_tables[] = { { switch_rows, 0 }, { NULL, 0 } };
 static const struct table fields_tables[] = { { fields_rows, 0 }, { NULL, 0 } };
 
 static const struct directive protocol_rows[] = {
-	{ "switch", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS, .arguments = switch_arguments,
-	    .offset = IN_PROTOCOL(types), .size = sizeof(struct switch_block),
-	    .inside = switch_tables,
+	{ "switch", DIRECTIVE_BLOCK, .arguments = switch_arguments,
+	    .offset = IN_PROTOCOL(types), .inside = switch_tables,
 	    .help = "A number says which form a message has." },
-	{ "preface", DIRECTIVE_BLOCK, .flags = DIRECTIVE_REPEATS,
-	    .offset = IN_PROTOCOL(preface), .size = sizeof(struct shape_block),
-	    .inside = shape_tables,
+	{ "preface", DIRECTIVE_BLOCK, .offset = IN_PROTOCOL(preface), .inside = shape_tables,
 	    .help = "The first message of a client has another form." },
 	{ "datagram", DIRECTIVE_SETTING, .arguments = on_arguments,
 	    .offset = IN_PROTOCOL(datagram),

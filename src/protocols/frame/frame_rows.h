@@ -34,7 +34,7 @@ struct case_line {
 struct switch_block {
 	struct list words;              /* struct value: KIND at N */
 	struct list cases;              /* struct filled of struct case_line */
-	struct list otherwise;          /* … of struct shape_block, at most one */
+	struct shape_block otherwise;
 };
 
 struct field_line {
@@ -50,8 +50,8 @@ struct example_line {
 struct protocol_block {
 	struct name name;
 	struct shape_block shape;
-	struct list types;              /* struct filled of struct switch_block, at most one */
-	struct list preface;            /* … of struct shape_block, at most one */
+	struct switch_block types;
+	struct shape_block preface;
 	bool datagram;
 	struct list format;             /* struct value */
 	struct list fields;             /* struct filled of struct field_line */
