@@ -149,28 +149,30 @@ run(struct control_client *k)
 		v->run(k);
 }
 
-static void
-read_request(struct control_client *k)
+/* Some of it; false: nothing more comes for now, or ever. */
+static bool
+read_some(struct control_client *k)
 {
 	const char *fault;
 	ssize_t n = recv(k->fd, k->in + k->in_n, sizeof(k->in) - k->in_n, MSG_DONTWAIT);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+	if (n < 0 && errno == EAGAIN)
+		return false;
 	if (n <= 0) {
 		drop(k);
-		return;
+		return false;
 	}
 	k->in_n += (size_t)n;
 	switch (control_request_read(&k->request, slice_make(k->in, k->in_n), &fault)) {
 	case CONTROL_MORE:
-		break;
+		return true;
 	case CONTROL_WHOLE:
 		run(k);
 		break;
 	case CONTROL_BAD:
 		control_refuse(k, "%s", fault);
 	}
+	return false;
 }
 
 static void
@@ -178,9 +180,9 @@ on_client(struct loop_event *e, unsigned what)
 {
 	struct control_client *k = CONTAINER_OF(e, struct control_client, event);
 
-	/* Edge-triggered: what does not come in one read comes as another event, or is too much. */
 	if (k->stage == CONTROL_READING && (what & (LOOP_READABLE | LOOP_CLOSED)) != 0)
-		read_request(k);
+		while (read_some(k))
+			continue;
 	else if (k->stage == CONTROL_WRITING && (what & LOOP_WRITABLE) != 0)
 		write_answer(k);
 }
