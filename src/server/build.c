@@ -335,6 +335,16 @@ run(struct build *b, FILE *effective)
 	return true;
 }
 
+static void
+keep_paths(struct build *b, struct build_paths *to)
+{
+	struct arena *a = b->in->files->arena;
+
+	b->snapshot->pid_path = output_path(b, b->main.pid_path);
+	*to = (struct build_paths){ arena_slice(a, b->snapshot->pid_path),
+		arena_slice(a, control_path(b)) };
+}
+
 static struct snapshot *
 build(const struct build_input *in, struct diag *diag, FILE *effective)
 {
@@ -344,6 +354,8 @@ build(const struct build_input *in, struct diag *diag, FILE *effective)
 
 	bool fine = run(&b, effective);
 
+	if (in->paths != NULL)
+		keep_paths(&b, in->paths);
 	arena_reset(&b.work);
 	if (fine)
 		return b.snapshot;

@@ -13,6 +13,11 @@
 #include "core/snapshot.h"
 #include "server/compare.h"
 
+/* Where the master that runs is found. Empty: nothing is said, or not so that it can be read. */
+struct build_paths {
+	struct slice pid, control;
+};
+
 struct build_input {
 	/*
 	 * `directory` is set; the snapshot keeps pointing into their texts, so they live as long
@@ -27,6 +32,8 @@ struct build_input {
 	bool trace;                     /* keep origins, for -T */
 	/* what is in it, by name, in the arena of `files`; or NULL */
 	struct compare_list *parts;
+	/* set whatever else is wrong, in the arena of `files`; or NULL */
+	struct build_paths *paths;
 };
 
 /*

@@ -47,6 +47,7 @@ ask(struct control_client *k, struct slot *s)
 	*a = (struct control_asked){ .pid = s->pid, .fd = -1 };
 	control_worker_name(s, a->name);
 	memcpy(k->order.worker, a->name, sizeof(a->name));
+	k->order.until = clock_ms() + ASK_TIME;
 	fd = order_file(&k->order);
 	if (fd < 0) {
 		report_line(&k->report, '!', "worker %s cannot be asked: %s", a->name, strerror(errno));

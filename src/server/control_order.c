@@ -302,7 +302,8 @@ control_follow(struct engine *e, int fd)
 	uint64_t matched = 0;
 
 	report_init(&r, REPORT_MAX);
-	if (pread(fd, &o, sizeof(o), 0) == (ssize_t)sizeof(o) && e->snapshot != NULL) {
+	if (pread(fd, &o, sizeof(o), 0) == (ssize_t)sizeof(o) && e->snapshot != NULL &&
+	    clock_ms() <= o.until) {
 		if (o.kind == ORDER_CONNECTIONS)
 			matched = put_connections(e, &r, &o);
 		else if (o.kind == ORDER_KICK)

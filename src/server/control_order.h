@@ -16,6 +16,7 @@ enum control_order_kind { ORDER_CONNECTIONS = 1, ORDER_KICK, ORDER_SNAPSHOTS };
 struct control_order {
 	uint32_t kind;                  /* enum control_order_kind */
 	bool now;                       /* KICK: in no order */
+	uint64_t until;                 /* clock_ms(): later, nobody waits for it, and it is not done */
 	char worker[CONTROL_WORKER_NAME];       /* what stands in front of the numbers of its connections */
 	uint64_t number;                /* KICK: of a connection */
 	struct control_filter filter;   /* CONNECTIONS */

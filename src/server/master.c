@@ -434,13 +434,17 @@ master_run(const struct master_options *options)
 
 /* ------------------------------------------------------------------ -s */
 
-/* A setting of the configuration, copied; NULL: errors were said. `otherwise`: where it is empty. */
+/*
+ * Where the configuration says that the master is found, copied; NULL: errors were said. What else is wrong with
+ * it is no reason not to find who runs.
+ */
 static char *
-configured_path(const struct master_options *options, size_t setting, const char *otherwise)
+configured_path(const struct master_options *options, bool control)
 {
 	struct arena arena;
 	struct sources files;
 	struct diag diag;
+	struct build_paths paths;
 	struct build_input in = { .files = NULL };
 	char *path = NULL;
 
@@ -448,17 +452,17 @@ configured_path(const struct master_options *options, size_t setting, const char
 	sources_init(&files, &arena, true);
 	load_locate(&files, options->config, options->prefix, &in);
 	diag_init(&diag, &arena, &files);
+	in.paths = &paths;
 	struct snapshot *s = build_snapshot(&in, &diag);
-	if (s == NULL) {
+	struct slice at = control ? paths.control : paths.pid;
+	if (s == NULL && at.n == 0) {
 		diag_print(&diag, stderr);
 		process_refuse("the configuration does not say which master is meant");
+	} else if (at.n == 0 && !control) {
+		process_refuse(
+		    "the configuration has no \"pid\": there is no way to find the master");
 	} else {
-		const struct slice *at = (const void *)((const char *)s + setting);
-
-		if (at->n == 0 && otherwise != NULL)
-			process_refuse("%s: there is no way to find the master", otherwise);
-		else
-			path = strndup(at->at, at->n);
+		path = strndup(at.at, at.n);
 	}
 	if (s != NULL)
 		snapshot_release(NULL, s);
@@ -469,7 +473,7 @@ configured_path(const struct master_options *options, size_t setting, const char
 char *
 master_control_path(const struct master_options *options)
 {
-	return configured_path(options, offsetof(struct snapshot, control_path), NULL);
+	return configured_path(options, true);
 }
 
 static int
@@ -504,8 +508,7 @@ master_send(const struct master_options *options, const char *word)
 		process_refuse("unknown signal \"%s\": stop, quit, reopen, reload or upgrade is meant", word);
 		return 1;
 	}
-	char *path = configured_path(options, offsetof(struct snapshot, pid_path),
-	    "the configuration has no \"pid\"");
+	char *path = configured_path(options, false);
 	int status = path == NULL ? 1 : words[i].number == SIGUSR2 ? upgrade_by_signals(path) :
 	    signal_master(path, words[i].number);
 	free(path);

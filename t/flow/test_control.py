@@ -428,14 +428,18 @@ class Control(flow.Case):
                 self.assertEqual(connections["missing"], ["worker %s does not answer" % number])
                 self.assertTrue(all(not r["id"].startswith(number + ".") for r in connections["connections"]))
                 self.assertLess(took, 4 * flow.SLOW)
-                said = self.verb(s, "kick", number + ".1", status=1)
-                self.assertIn("worker %s does not answer" % number, said)
+                said = [self.verb(s, "kick", number + "." + n, status=1) for n in "12"]
+                self.assertIn("worker %s does not answer" % number, said[0])
                 flow.wait_for(lambda: [w for w in self.json(s, "status")["workers"]
                                        if w["pid"] == stopped and w["doing"]])
             finally:
                 os.kill(stopped, signal.SIGCONT)
             flow.wait_for(lambda: all(w["state"] == "serving" for w in self.json(s, "status")["workers"]))
             self.assertNotIn("missing", self.json(s, "connections"))
+            # It failed, so it was not done later either.
+            for c in (one, two):
+                c.send(flow.request("/"))
+                self.assertEqual(c.answer().status, 200)
 
     def test_a_worker_that_dies(self):
         s = self.web(workers=1)
@@ -457,6 +461,9 @@ class Control(flow.Case):
         self.assertEqual((status, out), (1, ""))
         self.assertIn('unknown directive "bogus"', said)
         self.assertIn("not reloaded", said)
+        # What is wrong with it does not hide who runs.
+        self.assertEqual(self.json(s, "status")["server"]["generation"], 1)
+        self.assertIn('unknown directive "bogus"', self.verb(s, "reload", status=1))
         s.write("server.conf", text + "server { listen 127.0.0.1:@port9@; return 204; }\n")
         status, out, said = flow.run("-c", s.path, "-p", s.directory, "-s", "reload")
         self.assertEqual(status, 0, said)
