@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "core/engine.h"
 #include "core/exchange.h"
-#include "core/stand_in.h"
 #include "core/tunnel.h"
 #include "io/datagram.h"
 
@@ -35,7 +34,7 @@ struct datagrams {
 	struct flow **table;            /* a power of two */
 	size_t room, count;
 	struct flow *free;
-	struct stand_in *stand_in;      /* for messages that say whose flow it is; or NULL */
+	struct exchange *stand_in;      /* for messages that say whose flow it is; or NULL */
 	struct door *doors[2];          /* free ones: IPv4, IPv6 */
 	size_t door_count;              /* of both */
 };
@@ -159,35 +158,40 @@ hash_value(struct slice value, struct scratch *scratch, uint8_t out[static 16])
 	}
 }
 
-static struct stand_in *
+static struct exchange *
 stand_in_of(struct datagrams *d)
 {
-	if (d->stand_in == NULL) {
-		d->stand_in = memory_zalloc(sizeof(*d->stand_in));
-		stand_in_open(d->stand_in, d->engine);
+	struct exchange *ex = d->stand_in;
+
+	if (ex == NULL) {
+		ex = d->stand_in = memory_zalloc(sizeof(*ex));
+		arena_init(&ex->arena, ex->first, sizeof(ex->first));
 	}
-	return d->stand_in;
+	return ex;
 }
 
 /* `key` is the source's: where its first message has no value it stays that. */
 static void
-look_for_value(struct datagrams *d, const struct listener *l, struct slice in, struct flow_key *key)
+look_for_value(
+    struct datagrams *d, const struct listener *l, const struct datagram *g, struct flow_key *key)
 {
 	struct scratch *scratch = &d->engine->loop.scratch;
 	struct slice value;
 	struct unit u;
 
-	if (!first_message(l->protocol->codec, in, scratch, &u))
+	if (!first_message(l->protocol->codec, g->bytes, scratch, &u))
 		return;
 
-	struct stand_in *s = stand_in_of(d);
+	struct exchange *ex = stand_in_of(d);
 
-	if (field_text(stand_in_for(s, &u), l->flow_by, false, &value)) {
+	exchange_stand_in(ex, d->engine, g->from);
+	exchange_set_unit(ex, &u);
+	if (field_text(ex, l->flow_by, false, &value)) {
 		hash_value(value, scratch, key->source);
 		key->scope = (uint32_t)FLOW_OF_VALUE;
 		key->port = 0;
 	}
-	stand_in_forget(s);
+	arena_reset(&ex->arena);
 }
 
 static struct slice
@@ -467,7 +471,7 @@ flow_of(struct engine *e, uint16_t binding, const struct datagram *g)
 	struct flow_key key = key_of_source(binding, g);
 
 	if (unlikely(l != NULL && l->flow_by != NULL))
-		look_for_value(e->datagrams, l, g->bytes, &key);
+		look_for_value(e->datagrams, l, g, &key);
 
 	uint64_t hash = hash_bytes(key_bytes(&key));
 	struct flow *f = find(e->datagrams, &key, hash);

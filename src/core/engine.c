@@ -15,7 +15,6 @@
 #include "core/lane.h"
 #include "core/shortage.h"
 #include "core/tunnel.h"
-#include "io/datagram.h"
 
 enum {
 	ACCEPT_BUDGET = 64,             /* connections of one event */
@@ -94,23 +93,6 @@ engine_socket(const struct engine *e, uint16_t binding)
 	return a != NULL ? a->fd : -1;
 }
 
-/*
- * Where a value makes a flow, its datagrams come from many sources, and the kernel would share them out: all have to
- * come to one worker. EINVAL: it is the only socket.
- */
-void
-engine_gather(struct binding *b)
-{
-	bool wanted = b->listener != NULL && b->listener->flow_by != NULL;
-
-	if (wanted == b->gathered || b->accepters == NULL)
-		return;
-	b->gathered = wanted;
-	if (!datagram_gather(b->accepters->fd, wanted) && wanted && errno != EINVAL)
-		log_line(LOG_WARN, "flows of " SLICE_FORMAT " stay with the worker of their source: %s",
-		    SLICE_ARG(b->listener->text), strerror(errno));
-}
-
 bool
 engine_accept(struct engine *e, uint16_t binding, int fd)
 {
@@ -128,7 +110,6 @@ engine_accept(struct engine *e, uint16_t binding, int fd)
 	}
 	a->next = b->accepters;
 	b->accepters = a;
-	engine_gather(b);
 	return true;
 }
 

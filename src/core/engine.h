@@ -28,7 +28,6 @@ struct binding {
 	bool listed;                            /* in the current snapshot */
 	bool removed;                           /* its sockets close with the last flow */
 	struct accepter *accepters;             /* the sockets this worker accepts from */
-	bool gathered;                          /* all its datagrams come to one socket */
 	struct flow *oldest, *newest;           /* of datagrams, by when they were looked at */
 	size_t flow_count;
 };
@@ -118,8 +117,6 @@ void engine_adopt(struct engine *e, struct snapshot *s);
 void engine_remove(struct engine *e, uint16_t binding);
 /* What it had of a snapshot before the current one. */
 void engine_forget_binding(struct engine *e, struct binding *b);
-/* All of its datagrams come to one worker, or no more do: as its listener says (flow by FIELD). */
-void engine_gather(struct binding *b);
 /* The one of that number; the table grows for it. */
 struct binding *engine_binding(struct engine *e, uint16_t number);
 /* All have so long as `drain { deadline }` says. */

@@ -47,7 +47,6 @@ take_binding(struct engine *e, struct binding *b, const struct listener *l)
 	b->listener = l;
 	b->fingerprint = l->fingerprint;
 	b->removed = false;
-	engine_gather(b);
 }
 
 static void

@@ -56,6 +56,18 @@ exchange_begin(struct conn *client)
 	return ex;
 }
 
+void
+exchange_stand_in(struct exchange *ex, struct engine *e, const struct addr *src)
+{
+	memset(ex, 0, offsetof(struct exchange, settle));
+	ex->engine = e;
+	ex->src = src;
+	ex->taker = -1;
+	ex->log_sink = -1;
+	message_init(&ex->question);
+	message_init(&ex->answer);
+}
+
 static void
 exchange_settle_unit(struct exchange *ex)
 {

@@ -191,6 +191,14 @@ void exchange_peer_failed(struct exchange *ex, enum reason reason);
 /* A conn has room again / has none: the other side's reading follows. Called by conn.c. */
 void exchange_congestion(struct exchange *ex, struct conn *c, bool congested);
 
+/* ------------------------------------------------------------------ for who has no connection */
+
+/*
+ * A stand-in for an exchange that never was: its arena is there, all else is made empty. Its fields may be asked
+ * for and conditions on it tried; it is never ended, nor given to who would.
+ */
+void exchange_stand_in(struct exchange *ex, struct engine *e, const struct addr *src);
+
 /* ------------------------------------------------------------------ for handlers */
 
 /* The peer has not got a byte of the question yet: it may still be asked of another, whatever it is. */

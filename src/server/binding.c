@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/datagram.h"
 #include "io/socket.h"
 
 void
@@ -64,14 +65,31 @@ binding_remove(struct binding_table *t, size_t index)
 	memmove(b, b + 1, (--t->count - index) * sizeof(*b));
 }
 
+/*
+ * Where a value makes a flow, its datagrams come from many sources, and the kernel would share them out:
+ * all have to come to one worker.
+ */
+static void
+gather(struct bound *b, bool wanted)
+{
+	if (b->gathered == wanted)
+		return;
+	b->gathered = wanted;
+	if (!datagram_gather(b->fds[0], wanted))
+		log_line(LOG_WARN, "flows of %s may be several, one a worker: %s", b->text,
+		    strerror(errno));
+}
+
 void
 binding_follow(struct binding_table *t, const struct bundle_listener *l)
 {
 	for (size_t i = 0; i < t->count; i++) {
 		struct bound *b = &t->all[i];
 
-		if (b->number != l->binding || b->backlog == l->backlog ||
-		    l->transport == ENDPOINT_UDP)
+		if (b->number != l->binding)
+			continue;
+		gather(b, l->gathered);
+		if (b->backlog == l->backlog || l->transport == ENDPOINT_UDP)
 			continue;
 		b->backlog = l->backlog;
 		/* Of one that listens it changes how many may wait, and nothing else. */
@@ -318,6 +336,7 @@ binding_open(struct binding_table *t, const struct bundle_listener *l, struct sl
 		errno = opened ? ENOMEM : error;
 		return false;
 	}
+	gather(&b, l->gathered);
 	binding_inherit(t, &b);
 	return true;
 }

@@ -88,6 +88,7 @@ put_listeners(struct writer *w, const struct bundle_contents *c)
 		to->mode = l->mode;
 		to->binding = c->bindings[i];
 		to->transport = (uint8_t)bundle_transport(l);
+		to->gathered = l->flow_by != NULL;
 	}
 }
 

@@ -39,7 +39,8 @@ struct bundle_listener {
 	uint32_t mode;
 	uint16_t binding;               /* its number */
 	uint8_t transport;              /* enum endpoint_transport */
-	uint8_t unused[5];
+	bool gathered;                  /* its datagrams come to one socket: flow by FIELD */
+	uint8_t unused[4];
 };
 
 struct bundle_shared {

@@ -12,12 +12,7 @@ stage_open(struct arena *a)
 	scratch_init(&s->engine.loop.scratch);
 	s->engine.shared = &s->shared;
 	arena_init(&s->ex.arena, NULL, 0);
-	message_init(&s->ex.question);
-	message_init(&s->ex.answer);
-	s->ex.engine = &s->engine;
-	s->ex.src = &s->client.remote;
-	s->ex.taker = -1;
-	s->ex.log_sink = -1;
+	exchange_stand_in(&s->ex, &s->engine, &s->client.remote);
 	return s;
 }
 
