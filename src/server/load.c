@@ -244,10 +244,9 @@ make(const struct load_input *in)
 		fd = bundle_of(in, &build, s);
 		if (fd >= 0 && in->running != NULL)
 			say_changes(in, &parts, &arena);
-		snapshot_release(NULL, s);
 	}
+	/* Nothing is given back: who waits would wait for that, too, and the process ends. */
 	fflush(stderr);
-	arena_reset(&arena);
 	return fd;
 }
 

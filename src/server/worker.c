@@ -352,7 +352,9 @@ work(struct aside *a)
 		j->made = NULL;
 	}
 	regex_end_thread();
-	memory_trim();          /* the tree of the configuration was large, and is gone */
+	/* The tree of the configuration was large, and is gone. (Else the old snapshot goes soon.) */
+	if (j->previous == NULL)
+		memory_trim();
 }
 
 static void go(struct worker *w);
