@@ -137,6 +137,8 @@ struct codec {
 	struct slice (*id_make)(const struct codec *k, uint64_t number, char room[CODEC_ID_LONGEST]);
 	/* Back; false: not one that id_make made. */
 	bool (*id_number)(const struct codec *k, struct slice id, uint64_t *number);
+	/* What `write` replaces by an id where a body has one in it; empty: it has none. NULL: so do all. */
+	struct slice (*body_id)(const struct codec *k, struct slice body);
 	/* The message with another id, in scratch memory (or in place where `wire` may be changed). */
 	const char *(*id_set)(const struct codec *k, const struct unit *u, struct slice id,
 	    struct scratch *scratch, struct slice *wire);

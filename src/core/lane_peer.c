@@ -529,6 +529,14 @@ lane_is_one_way(const struct exchange *ex)
 	       (ex->peer != NULL && lane_is(ex->peer) && codec_of(ex->peer)->pairing == CODEC_NONE);
 }
 
+/* What is said to a peer of another protocol than the client's. */
+static struct slice
+question_body(const struct exchange *ex)
+{
+	return ex->unit != NULL ? unit_body(ex->unit) :
+	    slice_make(ex->gathered.at, ex->gathered.n);
+}
+
 /* The client's own message, or one of its body, with `id`. NULL, or why not. */
 static const char *
 make_question(struct exchange *ex, const struct codec *k, struct slice id, struct slice *wire)
@@ -544,7 +552,7 @@ make_question(struct exchange *ex, const struct codec *k, struct slice id, struc
 			*wire = scratch_slice(scratch, *wire);
 		return id.n != 0 ? k->id_set(k, u, id, scratch, wire) : NULL;
 	}
-	d.body = u != NULL ? unit_body(u) : slice_make(ex->gathered.at, ex->gathered.n);
+	d.body = question_body(ex);
 	return k->write(k, &d, scratch, wire);
 }
 
@@ -673,6 +681,29 @@ unasked(struct asked *a, const struct unit *u)
 		engine_count(&a->conn->engine->shared->reasons[REASON_UNASKED], 1);
 }
 
+/*
+ * To who speaks another protocol the answer is a body, in which stands the id that its question's body
+ * had, and not ours. `room` is for a unit.
+ */
+static const struct unit *
+with_its_id(const struct exchange *ex, const struct codec *k, const struct unit *u, struct unit *room)
+{
+	struct scratch *scratch = &ex->engine->loop.scratch;
+	_Alignas(8) unsigned char state[CODEC_STATE] = "";
+	enum codec_verdict verdict;
+	struct slice id, wire;
+
+	if (k->body_id == NULL || ex->client == NULL || ex->client->protocol->codec == k)
+		return u;
+	id = k->body_id(k, question_body(ex));
+	if (id.n == 0 || k->body_id(k, unit_body(u)).n == 0 || k->id_set(k, u, id, scratch, &wire) != NULL)
+		return u;
+	k->begin(k, state, false);
+	while ((verdict = k->next(k, state, wire, scratch, room)) == CODEC_SKIP)
+		wire = slice_after(wire, room->wire.n);
+	return verdict == CODEC_MESSAGE ? room : u;
+}
+
 void
 lane_answered(struct conn *c, const struct unit *u)
 {
@@ -686,6 +717,7 @@ lane_answered(struct conn *c, const struct unit *u)
 	}
 
 	struct exchange *ex = s->exchange;
+	struct unit room;
 
 	give_place(a, s);
 	a->missed = 0;
@@ -699,7 +731,7 @@ lane_answered(struct conn *c, const struct unit *u)
 	if (a->first == NULL)
 		become_idle(a);
 	if (ex != NULL)
-		exchange_answer_message(ex, k, u);
+		exchange_answer_message(ex, k, with_its_id(ex, k, u, &room));
 }
 
 /* ------------------------------------------------------------------ opened, late, broken */

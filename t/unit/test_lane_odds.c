@@ -179,6 +179,44 @@ test_doubtful_ids(void **state)
 	END_ALL(c, f, s, p);
 }
 
+/* Who speaks another protocol finds the id that he gave in the body of his answer, and not ours. */
+static void
+test_id_in_body(void **state)
+{
+	open_with(PAIR "protocol lines { boundary \"\\n\"; max 64; answers in_order; }\n"
+	    "protocol head { length u16be; max 64; fields { id u16be at 2; } answers by id; messages independent; }\n"
+	    "upstream three { server unix:@/other; protocol head; }\n",
+	    "protocol pair; pool { connections 1; }",
+	    "server h { listen 127.0.0.1:9; proxy one; }\n"
+	    "server l { listen 127.0.0.1:10; protocol lines; proxy one; }\n"
+	    "server d { listen 127.0.0.1:11; proxy three; }\n");
+
+	struct end h = client(1), l = client(2), d = client(3);
+
+	post(&h, "{\"m\":1,\"id\":\"of http\"}");
+
+	struct end p = accepted(back);
+
+	end_expect(&p, "{\"m\":1,\"id\":1}\n");
+	road_say(&road, &l, "{\"id\":\"of l\"}\n");
+	end_expect(&p, "{\"id\":2}\n");
+	road_say(&road, &p, "{\"id\":2,\"r\":2}\n{\"r\":1,\"id\":1}\n");
+	end_read(&h);
+	assert_true(end_has(&h, "\r\n\r\n{\"r\":1,\"id\":\"of http\"}"));
+	end_expect(&l, "{\"id\":\"of l\",\"r\":2}\n");
+	/* In the header of the one, at the beginning of what is the body of the other. */
+	post(&d, "?!ask");
+
+	struct end q = accepted(other);
+
+	road_wait(&road, 100);
+	assert_int_equal(write(q.fd, "\0\5\0\1yes", 7), 7);
+	road_wait(&road, 100);
+	end_read(&d);
+	assert_true(end_has(&d, "\r\n\r\n?!yes"));
+	END_ALL(h, l, d, p, q);
+}
+
 /* A question that has no answer is not answered, whoever is asked, and is over when he is. */
 static void
 test_one_way_to_http(void **state)
@@ -803,6 +841,7 @@ main(int argc, char **argv)
 		TEST(test_unwritable),
 		TEST(test_answer_of_one_way),
 		TEST(test_doubtful_ids),
+		TEST(test_id_in_body),
 		TEST(test_one_way_to_http),
 		TEST(test_http_says),
 		TEST(test_said_and_gone),

@@ -245,6 +245,7 @@ declared_init(struct declared *x, const char *name)
 		k->id_make = id_make;
 		k->id_number = id_number;
 		k->id_set = declared_id_set;
+		k->body_id = declared_body_id;
 	}
 	k->error = x->error != NULL ? error : NULL;
 	k->set = declared_set;

@@ -66,6 +66,7 @@ uint64_t declared_type(const struct frame *f, struct slice inner);
 MUST_USE bool declared_number(const struct frame_field *field, struct slice text, uint64_t *bits);
 const char *declared_write(
     const struct codec *k, const struct draft *d, struct scratch *scratch, struct slice *wire);
+struct slice declared_body_id(const struct codec *k, struct slice body);
 const char *declared_id_set(const struct codec *k, const struct unit *u, struct slice id,
     struct scratch *scratch, struct slice *wire);
 

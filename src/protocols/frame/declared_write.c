@@ -144,6 +144,31 @@ give_word(const struct frame_name *name, struct slice id, struct frame_draft *dr
 	return NULL;
 }
 
+struct slice
+declared_body_id(const struct codec *k, struct slice body)
+{
+	const struct declared *x = declared_of(k);
+	const struct frame_field *field = x->id.field;
+	struct frame_view view = { .inner = body, .body = body, .of = &x->frame };
+	struct builder none = builder_on(NULL, 0);
+	struct frame_value value;
+
+	if (x->id.kind == FRAME_NAME_FIELD) {
+		uint32_t at = field->at - x->frame.head, width = field->number.width;
+
+		return field->at >= x->frame.head && x->frame.kind != FRAME_SWITCH && at <= body.n &&
+			       width <= body.n - at ?
+		    slice_make(body.at + at, width) : SLICE_EMPTY;
+	}
+	switch (frame_name_get(&x->id, &view, 0, &none, &value)) {
+	case FRAME_VALUE_FOUND:
+	case FRAME_VALUE_NO_ROOM:
+		return value.raw;
+	default:
+		return SLICE_EMPTY;
+	}
+}
+
 /* In place of the one that is there. A name without a value may have no place for one: `a&id`. */
 static const char *
 replace(const struct declared *x, struct slice was, struct slice id, struct frame_draft *draft)
@@ -163,11 +188,17 @@ put_id(const struct declared *x, struct slice id, struct frame_draft *draft,
 	struct frame_view view = { .inner = draft->body, .body = draft->body, .of = &x->frame };
 	struct builder none = builder_on(NULL, 0);
 	struct frame_value value;
+	struct slice was;
 
 	switch (frame_name_get(&x->id, &view, 0, &none, &value)) {
 	case FRAME_VALUE_FOUND:
 	case FRAME_VALUE_NO_ROOM:
-		return replace(x, value.raw, id, draft);
+		was = value.raw;
+		/* of two another reader may take the one that is not ours */
+		if (x->frame.format == FORMAT_KV &&
+		    frame_name_get(&x->id, &view, 1, &none, &value) == FRAME_VALUE_FOUND)
+			return "no_place_for_id";
+		return replace(x, was, id, draft);
 	case FRAME_VALUE_MALFORMED:
 		return "bad_json";
 	case FRAME_VALUE_ABSENT:
