@@ -673,6 +673,7 @@ class OfAValue(Case):
         s = self.server(DEVICES % ("", "proxy app;"), peer=peer, main="workers 4;\n", expect_report=True)
         for _ in range(40):
             self.assertEqual(self.source(s).ask(says("a")), b'{"flow":0}')
+        flow.wait_for(lambda: "serving: 4 workers" in s.said())
         for p in s.workers():
             os.kill(p, signal.SIGKILL)
             self.source(s).ask_until(says("a"))
