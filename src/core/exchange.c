@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "core/exchange.h"
+#include "core/proxy_header.h"
 #include "core/tunnel.h"
 
 static void exchange_on_settle(struct loop_task *t);
@@ -502,6 +503,48 @@ exchange_question_data(struct exchange *ex, struct slice data, bool last)
 	if (last && ex->answer_state == ANSWER_HEAD && !ex->ending)
 		exchange_expect_answer(ex);
 	exchange_leave(ex);
+}
+
+/*
+ * The exchange may be older than a swap. Its connection is of the current snapshot, where that frames
+ * as its own does.
+ */
+static void
+exchange_outlive(struct conn *c, const struct exchange *ex)
+{
+	const struct conn *client = ex->client;
+	const struct protocol_ops *same;
+
+	if (ex->snapshot == ex->engine->snapshot || c->protocol->codec == NULL)
+		return;
+	same = snapshot_protocol(ex->engine->snapshot, c->protocol);
+	if (same != NULL)
+		c->protocol = same;
+	else
+		c->old = snapshot_hold(client->protocol == c->protocol && client->old != NULL ?
+			client->old : ex->snapshot);
+}
+
+struct conn *
+exchange_connect(struct exchange *ex, const struct upstream *u, const struct peer *p,
+    const struct protocol_ops *protocol, bool alone)
+{
+	char header[PROXY_HEADER_WRITTEN];
+	struct builder b = builder_on(header, sizeof(header));
+
+	if (u->proxy_line == PROXY_LINE_V1)
+		proxy_header_write_v1(&b, ex->src, conn_local(ex->client));
+	else if (u->proxy_line == PROXY_LINE_V2)
+		proxy_header_write_v2(&b, ex->src, conn_local(ex->client));
+
+	struct conn *c = conn_open_peer(ex->engine, &p->addr, protocol, alone ? ex : NULL,
+	    u->connect_timeout, builder_slice(&b));
+
+	if (c == NULL)
+		return NULL;
+	exchange_outlive(c, ex);
+	upstream_owns(ex->snapshot, u, p, c);
+	return c;
 }
 
 void

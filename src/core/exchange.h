@@ -203,6 +203,12 @@ void exchange_stand_in(struct exchange *ex, struct engine *e, const struct addr 
 
 /* The peer has not got a byte of the question yet: it may still be asked of another, whatever it is. */
 bool exchange_is_untouched(const struct exchange *ex);
+/*
+ * A new connection to that peer, begun with the PROXY header that the upstream wants; `alone`: it
+ * carries this exchange and no other beside it (conn.exchange). NULL: errno.
+ */
+struct conn *exchange_connect(struct exchange *ex, const struct upstream *u,
+    const struct peer *p, const struct protocol_ops *protocol, bool alone);
 /* Question parts to the peer's protocol. HEAD is ex->question. */
 void exchange_send(struct exchange *ex, const struct part *part);
 /*

@@ -17,12 +17,6 @@ enum {
 	LANE_DRAIN_GRACE = 1000,        /* ms for the first message of who came as the worker left */
 };
 
-static const struct codec *
-codec_of(const struct conn *c)
-{
-	return c->protocol->codec;
-}
-
 static const struct settings *
 settings_of(const struct conn *c)
 {
@@ -37,9 +31,7 @@ age(const struct conn *c)
 	return (uint32_t)MIN_OF(clock_ms() - c->opened, (uint64_t)UINT32_MAX);
 }
 
-static void arm(struct conn *c);
 static void drain_client(struct conn *c);
-static void drop_held(struct conn *c, struct lane *l);
 
 /* What acts before a server is known. NULL: the listener is gone. */
 static const struct listener_settings *
@@ -49,6 +41,8 @@ limits_of(const struct conn *c)
 
 	return l != NULL ? &l->settings : NULL;
 }
+
+static void arm(struct conn *c);
 
 /* ------------------------------------------------------------------ the list of the unanswered */
 
@@ -83,6 +77,121 @@ next_in_order(const struct lane *l)
 	while (ex != NULL && ex->unit != NULL && ex->unit->one_way)
 		ex = ex->client_next;
 	return ex;
+}
+
+/* ------------------------------------------------------------------ output */
+
+/* Whole messages that wait here, where the oldest may be dropped for the newest. */
+struct held {
+	struct held_message {
+		struct held_message *next;
+		size_t n;
+		char bytes[];
+	} *first, **end;
+	size_t n;                       /* bytes of all */
+};
+
+static void
+drop_oldest(struct conn *c, struct held *h)
+{
+	struct held_message *m = h->first;
+
+	h->first = m->next;
+	if (h->first == NULL)
+		h->end = &h->first;
+	h->n -= m->n;
+	free(m);
+	engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
+}
+
+static void
+drop_held(struct conn *c, struct lane *l)
+{
+	while (l->held != NULL && l->held->first != NULL)
+		drop_oldest(c, l->held);
+	free(l->held);
+	l->held = NULL;
+}
+
+static void
+keep_newest(struct conn *c, struct lane *l, struct slice wire, size_t most)
+{
+	struct held_message *m = memory_try(sizeof(*m) + wire.n);
+
+	if (m == NULL) {
+		engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
+		return;
+	}
+	if (l->held == NULL) {
+		l->held = memory_zalloc(sizeof(*l->held));
+		l->held->end = &l->held->first;
+	}
+	*m = (struct held_message){ .n = wire.n };
+	memcpy(m->bytes, wire.at, wire.n);
+	/* The flush that finds room lets it go. */
+	c->congested = true;
+	*l->held->end = m;
+	l->held->end = &m->next;
+	l->held->n += wire.n;
+	while (l->held->n > most && l->held->first->next != NULL)
+		drop_oldest(c, l->held);
+}
+
+/* All that was written is out: what waited follows. */
+static void
+let_go_held(struct conn *c, struct lane *l)
+{
+	struct held *h = l->held;
+
+	while (h != NULL && h->first != NULL) {
+		struct held_message *m = h->first;
+		struct slice wire =
+		    scratch_slice(&c->engine->loop.scratch, slice_make(m->bytes, m->n));
+
+		h->first = m->next;
+		h->n -= m->n;
+		free(m);
+		if (h->first == NULL)
+			h->end = &h->first;
+		conn_write(c, wire);
+	}
+}
+
+/* There is more than may wait. */
+static void
+put_over(struct conn *c, struct slice wire, const struct settings *s)
+{
+	switch ((enum answer_over)s->answer_over) {
+	case ANSWER_WAIT:
+		conn_write(c, wire);
+		break;
+	case ANSWER_DROP:
+		engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
+		break;
+	case ANSWER_DROP_OLDEST:
+		keep_newest(c, conn_state(c), wire, s->answer_buffer);
+		break;
+	case ANSWER_CLOSE:
+		conn_break(c, ETIMEDOUT);
+		break;
+	}
+}
+
+void
+lane_put(struct conn *c, struct slice wire)
+{
+	const struct settings *s;
+
+	if (likely(conn_waiting(c) == c->out_n)) {      /* it reads */
+		conn_write(c, wire);
+		return;
+	}
+	s = settings_of(c);
+	if (s != NULL && (s->answer_over == ANSWER_DROP_OLDEST ||
+	    conn_waiting(c) + wire.n > s->answer_buffer))
+		put_over(c, wire, s);
+	else
+		conn_write(c, wire);
 }
 
 /* ------------------------------------------------------------------ the end of a client */
@@ -120,7 +229,7 @@ break_order(struct conn *c, struct exchange *ex)
 	/* Datagrams are lost, and come in any order: whoever asks has to bear that. */
 	if (c->datagrams)
 		return;
-	if (codec_of(c)->pairing == CODEC_IN_ORDER && ex->client_back != NULL)
+	if (lane_codec(c)->pairing == CODEC_IN_ORDER && ex->client_back != NULL)
 		fail_from(l, ex->client_next, REASON_CLIENT_GONE);
 	lane_retire(c);
 }
@@ -164,13 +273,13 @@ lane_forget(struct exchange *ex)
 const struct exchange *
 lane_first(const struct conn *c)
 {
-	return ((const struct lane *)(const void *)c->state_of_protocol)->first;
+	return lane_of(c)->first;
 }
 
 size_t
 lane_weight(const struct conn *c)
 {
-	const struct lane *l = (const void *)c->state_of_protocol;
+	const struct lane *l = lane_of(c);
 	size_t n = 0;
 
 	if (c->side == SIDE_CLIENT)
@@ -378,7 +487,7 @@ static enum codec_verdict
 end_datagram(struct conn *c, struct lane *l, struct slice in, enum codec_verdict verdict,
     struct unit *u)
 {
-	const struct codec *k = codec_of(c);
+	const struct codec *k = lane_codec(c);
 
 	if (verdict == CODEC_MORE)
 		verdict = k->finish(k, l->codec, in, &c->engine->loop.scratch, u);
@@ -401,7 +510,7 @@ lane_read(struct conn *c, struct slice in)
 		return in.n;
 
 	enum codec_verdict verdict =
-	    codec_of(c)->next(codec_of(c), l->codec, in, &c->engine->loop.scratch, &u);
+	    lane_codec(c)->next(lane_codec(c), l->codec, in, &c->engine->loop.scratch, &u);
 
 	if (c->datagrams && (verdict == CODEC_MORE || verdict == CODEC_BAD))
 		verdict = end_datagram(c, l, in, verdict, &u);
@@ -433,7 +542,7 @@ sooner(struct lateness *l, uint64_t from, uint64_t ms, uint64_t now, enum reason
 static struct lateness
 next_late(const struct conn *c, const struct listener_settings *s, uint64_t idle)
 {
-	const struct lane *l = (const void *)c->state_of_protocol;
+	const struct lane *l = lane_of(c);
 	struct lateness late = { UINT64_MAX, REASON_NONE };
 	uint32_t now = age(c);
 
@@ -486,7 +595,7 @@ static bool
 beat(struct conn *c, const struct heartbeat *h)
 {
 	struct lane *l = conn_state(c);
-	const struct codec *k = codec_of(c);
+	const struct codec *k = lane_codec(c);
 	struct draft d = { .body = h->send, .is_answer = true };
 	struct slice wire = SLICE_EMPTY;
 
@@ -548,7 +657,7 @@ lane_open(struct conn *c)
 	l->end = &l->first;
 	if (c->exchange != NULL)
 		return;
-	codec_of(c)->begin(codec_of(c), l->codec, c->side == SIDE_CLIENT);
+	lane_codec(c)->begin(lane_codec(c), l->codec, c->side == SIDE_CLIENT);
 	if (c->side == SIDE_PEER) {
 		lane_peer_opened(c);
 		return;
@@ -575,7 +684,7 @@ finish_reading(struct conn *c)
 	if (l->finished || in.n == 0)
 		return;
 	l->finished = true;
-	verdict = codec_of(c)->finish(codec_of(c), l->codec, in, &c->engine->loop.scratch, &u);
+	verdict = lane_codec(c)->finish(lane_codec(c), l->codec, in, &c->engine->loop.scratch, &u);
 	if (verdict != CODEC_MORE)
 		l->finished = heed(c, in, verdict, &u) != 0;
 }
@@ -642,137 +751,6 @@ lane_drain(struct conn *c)
 		drain_client(c);
 	else if (c->side == SIDE_PEER && c->exchange == NULL)
 		lane_peer_retire(c);
-}
-
-void
-lane_outlive(struct conn *c, const struct exchange *ex)
-{
-	const struct conn *client = ex->client;
-	const struct protocol_ops *same;
-
-	if (ex->snapshot == ex->engine->snapshot || c->protocol->codec == NULL)
-		return;
-	same = snapshot_protocol(ex->engine->snapshot, c->protocol);
-	if (same != NULL)
-		c->protocol = same;
-	else
-		c->old = snapshot_hold(client->protocol == c->protocol && client->old != NULL ?
-			client->old : ex->snapshot);
-}
-
-/* ------------------------------------------------------------------ output */
-
-/* Whole messages that wait here, where the oldest may be dropped for the newest. */
-struct held {
-	struct held_message {
-		struct held_message *next;
-		size_t n;
-		char bytes[];
-	} *first, **end;
-	size_t n;                       /* bytes of all */
-};
-
-static void
-drop_oldest(struct conn *c, struct held *h)
-{
-	struct held_message *m = h->first;
-
-	h->first = m->next;
-	if (h->first == NULL)
-		h->end = &h->first;
-	h->n -= m->n;
-	free(m);
-	engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
-}
-
-static void
-drop_held(struct conn *c, struct lane *l)
-{
-	while (l->held != NULL && l->held->first != NULL)
-		drop_oldest(c, l->held);
-	free(l->held);
-	l->held = NULL;
-}
-
-static void
-keep_newest(struct conn *c, struct lane *l, struct slice wire, size_t most)
-{
-	struct held_message *m = memory_try(sizeof(*m) + wire.n);
-
-	if (m == NULL) {
-		engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
-		return;
-	}
-	if (l->held == NULL) {
-		l->held = memory_zalloc(sizeof(*l->held));
-		l->held->end = &l->held->first;
-	}
-	*m = (struct held_message){ .n = wire.n };
-	memcpy(m->bytes, wire.at, wire.n);
-	/* The flush that finds room lets it go. */
-	c->congested = true;
-	*l->held->end = m;
-	l->held->end = &m->next;
-	l->held->n += wire.n;
-	while (l->held->n > most && l->held->first->next != NULL)
-		drop_oldest(c, l->held);
-}
-
-/* All that was written is out: what waited follows. */
-static void
-let_go_held(struct conn *c, struct lane *l)
-{
-	struct held *h = l->held;
-
-	while (h != NULL && h->first != NULL) {
-		struct held_message *m = h->first;
-		struct slice wire =
-		    scratch_slice(&c->engine->loop.scratch, slice_make(m->bytes, m->n));
-
-		h->first = m->next;
-		h->n -= m->n;
-		free(m);
-		if (h->first == NULL)
-			h->end = &h->first;
-		conn_write(c, wire);
-	}
-}
-
-/* There is more than may wait. */
-static void
-put_over(struct conn *c, struct slice wire, const struct settings *s)
-{
-	switch ((enum answer_over)s->answer_over) {
-	case ANSWER_WAIT:
-		conn_write(c, wire);
-		break;
-	case ANSWER_DROP:
-		engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
-		break;
-	case ANSWER_DROP_OLDEST:
-		keep_newest(c, conn_state(c), wire, s->answer_buffer);
-		break;
-	case ANSWER_CLOSE:
-		conn_break(c, ETIMEDOUT);
-		break;
-	}
-}
-
-void
-lane_put(struct conn *c, struct slice wire)
-{
-	const struct settings *s;
-
-	if (likely(conn_waiting(c) == c->out_n)) {      /* it reads */
-		conn_write(c, wire);
-		return;
-	}
-	s = settings_of(c);
-	if (s != NULL && (s->answer_over == ANSWER_DROP_OLDEST ||
-	    conn_waiting(c) + wire.n > s->answer_buffer))
-		put_over(c, wire, s);
-	else
-		conn_write(c, wire);
 }
 
 /* ------------------------------------------------------------------ answers */
@@ -843,7 +821,7 @@ give(struct exchange *ex, struct conn *c)
 	struct lane *l = conn_state(c);
 
 	ex->sent = ex->wire.n;
-	if (likely(codec_of(c)->pairing != CODEC_IN_ORDER || next_in_order(l) == ex || ex->talk)) {
+	if (likely(lane_codec(c)->pairing != CODEC_IN_ORDER || next_in_order(l) == ex || ex->talk)) {
 		lane_put(c, ex->wire);
 		return;
 	}
@@ -857,7 +835,7 @@ give(struct exchange *ex, struct conn *c)
 bool
 lane_write(struct exchange *ex, struct draft *d, struct slice *wire)
 {
-	const struct codec *k = codec_of(ex->client);
+	const struct codec *k = lane_codec(ex->client);
 	const char *fault;
 
 	d->question = ex->unit;
@@ -875,7 +853,7 @@ bool
 lane_translate(
     struct exchange *ex, const struct codec *from, const struct unit *u, struct slice *wire)
 {
-	const struct codec *k = codec_of(ex->client);
+	const struct codec *k = lane_codec(ex->client);
 	struct draft d = { .body = unit_body(u) };
 
 	if (from != k)
@@ -917,7 +895,7 @@ give_parts(struct exchange *ex, struct conn *c, const struct part *part)
 	if (part->kind == PART_HEAD)
 		ex->gathered.n = 0;
 	if (ex->gathered.n != 0 || !part->last) {
-		if (!lane_gather(ex, part->data, codec_of(c)->max)) {
+		if (!lane_gather(ex, part->data, lane_codec(c)->max)) {
 			exchange_abort(ex, REASON_PEER_BAD_MESSAGE);
 			return;
 		}
@@ -946,14 +924,11 @@ lane_send(struct exchange *ex, struct conn *c, const struct part *part)
 		give_parts(ex, c, part);
 }
 
-/*
- * False, and nothing is answered: order pairs, so what follows cannot be answered either. A question
- * without an answer fails without one.
- */
+/* A question without an answer fails without one; else, where there are no words, order is broken. */
 bool
 lane_fail(struct exchange *ex, struct conn *c, enum reason reason)
 {
-	const struct codec *k = codec_of(c);
+	const struct codec *k = lane_codec(c);
 	struct draft d = { .body = SLICE_EMPTY };
 
 	ex->answer_state = ANSWER_NONE;
@@ -961,7 +936,8 @@ lane_fail(struct exchange *ex, struct conn *c, enum reason reason)
 		if (ex->close_client)
 			lane_retire(c);
 		exchange_return_nothing(ex);
-	} else if (k->error != NULL && k->error(k, ex, reason, &d.body) && lane_write(ex, &d, &ex->wire)) {
+	} else if (k->error != NULL && k->error(k, ex, reason, &d.body) &&
+	    lane_write(ex, &d, &ex->wire)) {
 		exchange_return_head(ex, true);
 	} else {
 		break_order(c, ex);

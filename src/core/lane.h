@@ -59,6 +59,18 @@ void lane_drain(struct conn *c);
 	.open = lane_open, .read = lane_read, .finish = lane_finish, .send = lane_send, \
 	.fail = lane_fail, .late = lane_late, .done = lane_done, .drain = lane_drain
 
+static inline const struct lane *
+lane_of(const struct conn *c)
+{
+	return (const void *)c->state_of_protocol;
+}
+
+static inline const struct codec *
+lane_codec(const struct conn *c)
+{
+	return c->protocol->codec;
+}
+
 /* ------------------------------------------------------------------ for conn.c and engine.c */
 
 /* A connection of messages, on the road. (One that became a talk has its one exchange, as others.) */
@@ -102,9 +114,6 @@ MUST_USE bool lane_translate(
 MUST_USE bool lane_write(struct exchange *ex, struct draft *d, struct slice *wire);
 
 /* ------------------------------------------------------------------ for proxy */
-
-/* A connection was opened for an exchange that may be older than a swap. */
-void lane_outlive(struct conn *peer, const struct exchange *ex);
 
 /*
  * A connection to that peer for the exchange (ex->peer): its own, a shared one, or a new one that is not

@@ -11,7 +11,6 @@
 #include "core/engine.h"
 #include "core/exchange.h"
 #include "core/lane.h"
-#include "core/proxy_header.h"
 
 enum {
 	ASKED_FIRST = 16,               /* slots */
@@ -44,16 +43,10 @@ struct asked {
 	struct asked *list_next, **list_back;   /* of the run's shared ones, or the owner's */
 };
 
-static const struct codec *
-codec_of(const struct conn *c)
-{
-	return c->protocol->codec;
-}
-
 static struct asked *
 asked_of(const struct conn *c)
 {
-	return ((const struct lane *)(const void *)c->state_of_protocol)->asked;
+	return lane_of(c)->asked;
 }
 
 /* ------------------------------------------------------------------ slots */
@@ -86,17 +79,21 @@ grow(struct asked *a)
 static uint64_t
 most_open(const struct conn *c)
 {
-	const struct codec *k = codec_of(c);
-	uint64_t most = k->pairing == CODEC_BY_ID ? k->id_most(k) : ASKED_MOST;
+	const struct codec *k = lane_codec(c);
+
+	if (k->pairing != CODEC_BY_ID)
+		return ASKED_MOST;
+
+	uint64_t ids = k->id_most(k);
 
 	/* Half of the ids, so that one is free near where the next is looked for. */
-	return k->pairing == CODEC_BY_ID && most < ASKED_MOST ? (most + 1) / 2 : MIN_OF(most, (uint64_t)ASKED_MOST);
+	return ids < ASKED_MOST ? (ids + 1) / 2 : ASKED_MOST;
 }
 
 static uint64_t
 following(const struct asked *a, uint64_t place)
 {
-	const struct codec *k = codec_of(a->conn);
+	const struct codec *k = lane_codec(a->conn);
 
 	return k->pairing == CODEC_BY_ID && place >= k->id_most(k) ? 1 : place + 1;
 }
@@ -226,7 +223,7 @@ lane_leave(struct conn *c, struct exchange *ex)
 	if (a == NULL || ex->peer_back == NULL)
 		return;
 	unlink_from(a, ex);
-	if (ex->place != 0 && c->datagrams && codec_of(c)->pairing == CODEC_BY_ID)
+	if (ex->place != 0 && c->datagrams && lane_codec(c)->pairing == CODEC_BY_ID)
 		/* Its answer may be lost; and comes under an id that is not given again soon. */
 		give_place(a, slot_at(a, ex->place));
 	else if (ex->place != 0)
@@ -326,19 +323,6 @@ lane_close_own(struct lane *l)
 	}
 }
 
-static size_t
-write_proxy_line(
-    const struct upstream *u, struct exchange *ex, char header[PROXY_HEADER_WRITTEN])
-{
-	struct builder b = builder_on(header, PROXY_HEADER_WRITTEN);
-
-	if (u->proxy_line == PROXY_LINE_V1)
-		proxy_header_write_v1(&b, ex->src, conn_local(ex->client));
-	else if (u->proxy_line == PROXY_LINE_V2)
-		proxy_header_write_v2(&b, ex->src, conn_local(ex->client));
-	return builder_slice(&b).n;
-}
-
 /* It outlives the snapshot. */
 static struct slice
 heap_slice(struct slice from)
@@ -354,10 +338,7 @@ static struct asked *
 open_one(struct exchange *ex, const struct protocol_ops *protocol, const struct upstream *u,
     const struct peer *p)
 {
-	char header[PROXY_HEADER_WRITTEN];
-	size_t n = write_proxy_line(u, ex, header);
-	struct conn *c = conn_open_peer(ex->engine, &p->addr, protocol, NULL, u->connect_timeout,
-	    slice_make(header, n));
+	struct conn *c = exchange_connect(ex, u, p, protocol, false);
 
 	if (c == NULL)
 		return NULL;
@@ -365,12 +346,10 @@ open_one(struct exchange *ex, const struct protocol_ops *protocol, const struct 
 	struct asked *a = memory_zalloc(sizeof(*a));
 	struct lane *l = conn_state(c);
 
-	lane_outlive(c, ex);
 	a->conn = c;
 	a->end = &a->first;
 	a->next = a->oldest = 1;
-	a->run = ex->snapshot->upstream_runs[u->index].peers[p->index];
-	upstream_owns(ex->snapshot, u, p, c);
+	a->run = c->peer;
 	l->asked = a;
 	a->beat = u->heartbeat;
 	a->beat.send = heap_slice(u->heartbeat.send);
@@ -436,7 +415,6 @@ reach_own(struct exchange *ex, const struct protocol_ops *protocol, const struct
 	for (struct asked *a = l->asked; a != NULL; a = a->list_next) {
 		if (!peer_run_is_same(a->run, run) || a->leaving || a->conn->protocol != protocol)
 			continue;
-		/* However much waits there: the client is held, and what it said is in order. */
 		if (lives(a, protocol) && a->open < most_open(a->conn))
 			return a;
 		errno = EBUSY;          /* what it knows of its client another would not */
@@ -525,8 +503,8 @@ lane_is_one_way(const struct exchange *ex)
 {
 	return (ex->unit != NULL && ex->unit->one_way) ||
 	       (ex->client != NULL && ex->client->protocol->codec != NULL &&
-		   codec_of(ex->client)->pairing == CODEC_NONE) ||
-	       (ex->peer != NULL && lane_is(ex->peer) && codec_of(ex->peer)->pairing == CODEC_NONE);
+		   lane_codec(ex->client)->pairing == CODEC_NONE) ||
+	       (ex->peer != NULL && lane_is(ex->peer) && lane_codec(ex->peer)->pairing == CODEC_NONE);
 }
 
 /* What is said to a peer of another protocol than the client's. */
@@ -545,7 +523,7 @@ make_question(struct exchange *ex, const struct codec *k, struct slice id, struc
 	const struct unit *u = ex->unit;
 	struct draft d = { .id = id };
 
-	if (u != NULL && ex->client != NULL && codec_of(ex->client) == k) {
+	if (u != NULL && ex->client != NULL && lane_codec(ex->client) == k) {
 		*wire = codec_alone(k, u, scratch);
 		/* Asked anew: the exchange may end before the pass does. */
 		if (unlikely(ex->settled))
@@ -564,14 +542,14 @@ static bool
 is_answered_all_the_same(const struct exchange *ex, const struct codec *k)
 {
 	return k->pairing != CODEC_NONE &&
-	       (ex->unit == NULL || ex->client == NULL || codec_of(ex->client) != k);
+	       (ex->unit == NULL || ex->client == NULL || lane_codec(ex->client) != k);
 }
 
 static void
 ask(struct exchange *ex, struct conn *c)
 {
 	struct asked *a = asked_of(c);
-	const struct codec *k = codec_of(c);
+	const struct codec *k = lane_codec(c);
 	char room[CODEC_ID_LONGEST];
 	struct slice id = SLICE_EMPTY, wire;
 	bool one_way = lane_is_one_way(ex);
@@ -611,19 +589,10 @@ lane_ask(struct exchange *ex, struct conn *c, const struct part *part)
 {
 	if (part->kind == PART_HEAD)
 		ex->gathered.n = 0;
-	if (!lane_gather(ex, part->data, codec_of(c)->max))
+	if (!lane_gather(ex, part->data, lane_codec(c)->max))
 		exchange_abort(ex, REASON_BODY_TOO_LARGE);
 	else if (part->last || ex->unit != NULL)
 		ask(ex, c);
-}
-
-static void
-hold(struct conn *c, enum conn_hold why, bool held)
-{
-	if (held)
-		conn_set_hold(c, why);
-	else
-		conn_clear_hold(c, why);
 }
 
 /*
@@ -647,7 +616,10 @@ void
 lane_hold_own(struct lane *l, bool held)
 {
 	for (struct asked *a = l->asked; a != NULL; a = a->list_next)
-		hold(a->conn, HOLD_OUTPUT, held);
+		if (held)
+			conn_set_hold(a->conn, HOLD_OUTPUT);
+		else
+			conn_clear_hold(a->conn, HOLD_OUTPUT);
 }
 
 /* ------------------------------------------------------------------ answers */
@@ -675,8 +647,8 @@ find_slot(struct asked *a, const struct codec *k, const struct unit *u)
 static void
 unasked(struct asked *a, const struct unit *u)
 {
-	if (a->owner != NULL && a->owner->protocol->codec == codec_of(a->conn))
-		lane_put(a->owner, codec_alone(codec_of(a->conn), u, &a->conn->engine->loop.scratch));
+	if (a->owner != NULL && a->owner->protocol->codec == lane_codec(a->conn))
+		lane_put(a->owner, codec_alone(lane_codec(a->conn), u, &a->conn->engine->loop.scratch));
 	else
 		engine_count(&a->conn->engine->shared->reasons[REASON_UNASKED], 1);
 }
@@ -708,7 +680,7 @@ void
 lane_answered(struct conn *c, const struct unit *u)
 {
 	struct asked *a = asked_of(c);
-	const struct codec *k = codec_of(c);
+	const struct codec *k = lane_codec(c);
 	struct slot *s = find_slot(a, k, u);
 
 	if (s == NULL) {
@@ -781,7 +753,7 @@ fail_late(struct asked *a)
 			continue;
 		}
 		/* Order pairs: what is behind it waits for it as well. */
-		a->leaving |= codec_of(a->conn)->pairing == CODEC_IN_ORDER;
+		a->leaving |= lane_codec(a->conn)->pairing == CODEC_IN_ORDER;
 		exchange_peer_failed(ex, REASON_PEER_TIMEOUT);
 		/* With it may have gone who stood behind it. */
 		ex = a->first;
@@ -796,10 +768,10 @@ fail_late(struct asked *a)
 static bool
 may_beat(const struct asked *a, const struct codec *k)
 {
-	if (k->may_beat == NULL || a->owner == NULL || codec_of(a->owner) != k)
+	if (k->may_beat == NULL || a->owner == NULL || lane_codec(a->owner) != k)
 		return true;
 
-	const struct lane *l = (const void *)a->owner->state_of_protocol;
+	const struct lane *l = lane_of(a->owner);
 
 	return k->may_beat(k, l->codec);
 }
@@ -809,7 +781,7 @@ static void
 beat(struct asked *a)
 {
 	struct conn *c = a->conn;
-	const struct codec *k = codec_of(c);
+	const struct codec *k = lane_codec(c);
 	char room[CODEC_ID_LONGEST];
 	struct draft d = { .body = a->beat.send };
 	struct slice wire;

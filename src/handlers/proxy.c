@@ -12,7 +12,6 @@
 #include "core/exchange.h"
 #include "core/field_map.h"
 #include "core/hops.h"
-#include "core/proxy_header.h"
 #include "handlers/handlers.h"
 
 /* bytes of a question's body kept for another attempt, where buffer { question } is less */
@@ -308,29 +307,6 @@ proxy_protocol(const struct exchange *ex, const struct upstream *u)
 	return u->protocol != NULL ? u->protocol : ex->client->protocol;
 }
 
-static struct conn *
-proxy_connect(struct exchange *ex, struct proxy_state *st)
-{
-	const struct upstream *u = st->upstream;
-	const struct protocol_ops *protocol = proxy_protocol(ex, u);
-	char header[PROXY_HEADER_WRITTEN];
-	struct builder b = builder_on(header, sizeof(header));
-
-	if (u->proxy_line == PROXY_LINE_V1)
-		proxy_header_write_v1(&b, ex->src, conn_local(ex->client));
-	else if (u->proxy_line == PROXY_LINE_V2)
-		proxy_header_write_v2(&b, ex->src, conn_local(ex->client));
-
-	struct conn *p = conn_open_peer(
-	    ex->engine, &st->peer->addr, protocol, ex, u->connect_timeout, builder_slice(&b));
-
-	if (p != NULL) {
-		lane_outlive(p, ex);
-		upstream_owns(ex->snapshot, u, st->peer, p);
-	}
-	return p;
-}
-
 /* A connection could not even be begun. */
 static enum reason
 proxy_reason(int error)
@@ -398,7 +374,7 @@ proxy_reach(struct exchange *ex, const struct step *step)
 	if (lane)
 		return proxy_reach_lane(ex, st, protocol);
 	if (p == NULL)
-		p = proxy_connect(ex, st);
+		p = exchange_connect(ex, u, st->peer, protocol, true);
 	if (p == NULL)
 		return false;
 	ex->peer = p;
