@@ -80,22 +80,37 @@ gather(struct bound *b, bool wanted)
 		    strerror(errno));
 }
 
+/* Of one that listens it changes how many may wait, and nothing else. */
+static void
+follow_backlog(struct bound *b, int backlog)
+{
+	if (b->backlog == backlog || b->transport == ENDPOINT_UDP)
+		return;
+	b->backlog = backlog;
+	for (size_t i = 0; i < b->fd_count; i++)
+		(void)listen(b->fds[i], backlog);
+}
+
+/* What it is without being set depends on when it was made: it stays. */
+static void
+follow_mode(struct bound *b, uint32_t mode)
+{
+	if (b->mode == mode)
+		return;
+	b->mode = mode;
+	if (mode != 0 && b->inode != 0)
+		(void)chmod(b->addr.local.sun_path, mode);
+}
+
 void
 binding_follow(struct binding_table *t, const struct bundle_listener *l)
 {
-	for (size_t i = 0; i < t->count; i++) {
-		struct bound *b = &t->all[i];
-
-		if (b->number != l->binding)
-			continue;
-		gather(b, l->gathered);
-		if (b->backlog == l->backlog || l->transport == ENDPOINT_UDP)
-			continue;
-		b->backlog = l->backlog;
-		/* Of one that listens it changes how many may wait, and nothing else. */
-		for (size_t k = 0; k < b->fd_count; k++)
-			(void)listen(b->fds[k], l->backlog);
-	}
+	for (size_t i = 0; i < t->count; i++)
+		if (t->all[i].number == l->binding) {
+			gather(&t->all[i], l->gathered);
+			follow_backlog(&t->all[i], l->backlog);
+			follow_mode(&t->all[i], l->mode);
+		}
 }
 
 const struct bound *
@@ -323,7 +338,8 @@ bool
 binding_open(struct binding_table *t, const struct bundle_listener *l, struct slice text)
 {
 	struct bound b = { .number = l->binding, .transport = l->transport, .addr = l->addr,
-		.backlog = l->backlog, .fds = memory_zalloc((t->group + 1) * sizeof(*b.fds)) };
+		.backlog = l->backlog, .mode = l->mode,
+		.fds = memory_zalloc((t->group + 1) * sizeof(*b.fds)) };
 	struct addr a = address_to_bind(&l->addr);
 	struct binding_given *given = find_given(t, l, &a);
 	bool opened =

@@ -84,6 +84,7 @@ struct reload {
 	uint32_t first_binding;         /* the first one that is new */
 	bool turns_over;                /* workers are replaced rather than told */
 	bool failed;                    /* a worker could not build it */
+	bool late;                      /* the check was given up */
 	bool again;                     /* asked for since it began */
 	struct reload_waiter *now, *later;
 };

@@ -336,7 +336,7 @@ begin(struct master *m)
 	r->later = NULL;
 	r->began = clock_ms();
 	r->child_status = -1;
-	r->failed = false;
+	r->failed = r->late = false;
 	r->said = memfd_create("reload", MFD_CLOEXEC);
 	if (r->said < 0)
 		log_errno(LOG_ALERT, errno, "no file for what a reload says");
@@ -349,11 +349,24 @@ begin(struct master *m)
 		conclude(m, false);
 }
 
+/* A disk that does not answer: the next one is not to wait for it for ever. */
+static void
+end_late_check(struct reload *r)
+{
+	if (r->late || clock_ms() - r->began < START_LIMIT)
+		return;
+	r->late = true;
+	dprintf(r->said, "the check of the configuration takes too long\n");
+	kill(r->load.pid, SIGKILL);
+}
+
 void
 reload_settle(struct master *m)
 {
 	struct reload *r = &m->reload;
 
+	if (r->stage == RELOAD_CHECKING)
+		end_late_check(r);
 	if (r->stage == RELOAD_ROLLING) {
 		if (m->phase == PHASE_SERVING)
 			roll(m);

@@ -210,6 +210,37 @@ stale_socket_is_replaced_a_living_one_is_not(void **state)
 	assert_true(binding_open(&table, &l, SLICE("unix")));
 }
 
+/* What goes closes alone; what stays keeps its descriptors, and takes what is said of it now. */
+static void
+follows_and_removes(void **state)
+{
+	struct bundle_listener a = tcp_listener(1), b = unix_listener(2), c = tcp_listener(3);
+	struct stat file;
+
+	assert_true(binding_open(&table, &a, SLICE("a")));
+	assert_true(binding_open(&table, &b, SLICE("b")));
+	assert_true(binding_open(&table, &c, SLICE("c")));
+
+	int kept = table.all[2].fds[0], gone = table.all[0].fds[GROUP - 1];
+
+	b.mode = 0604;
+	b.backlog = 7;
+	binding_follow(&table, &b);
+	assert_int_equal(stat(path, &file), 0);
+	assert_int_equal(file.st_mode & 07777, 0604);
+	assert_int_equal(table.all[1].backlog, 7);
+	binding_remove(&table, 0);
+	assert_int_equal(table.count, 2);
+	assert_int_equal(fcntl(gone, F_GETFD), -1);
+	assert_int_equal(table.all[1].fds[0], kept);
+	assert_true(fcntl(kept, F_GETFD) >= 0);
+	binding_remove(&table, 0);
+	assert_int_equal(access(path, F_OK), -1);
+	/* its number is not given again */
+	uint32_t next = table.next;
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &a.addr), 4);
+}
+
 int
 main(void)
 {
@@ -220,6 +251,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(families_share_a_port, open_table, close_table),
 		cmocka_unit_test_setup_teardown(unix_socket_is_one_and_goes, open_table, close_table),
 		cmocka_unit_test_setup_teardown(children_leave_the_file, open_table, close_table),
+		cmocka_unit_test_setup_teardown(follows_and_removes, open_table, close_table),
 		cmocka_unit_test_setup_teardown(foreign_files_stay, open_table, close_table),
 		cmocka_unit_test_setup_teardown(stale_socket_is_replaced_a_living_one_is_not, open_table, close_table),
 	};
