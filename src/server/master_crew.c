@@ -622,7 +622,7 @@ is_lost(const struct master *m, const struct slot *s, uint64_t silent)
 
 	if (s->deaf_since != 0 && clock_ms() - s->deaf_since > STOP_GRACE)
 		return true;
-	if (s->state == SLOT_READY && s->given != s->serves &&
+	if (s->state == SLOT_READY && !s->parting && s->given != s->serves &&
 	    clock_ms() - MAX_OF(s->given_at, m->awake_since) > START_LIMIT)
 		return true;
 	return s->state == SLOT_STARTING ? clock_ms() - started > START_LIMIT
