@@ -42,8 +42,6 @@ struct options {
 	const char **verb;              /* and its words */
 	size_t verb_count;
 	bool quiet, json, man, words;
-	char **rest;                    /* behind `explain` and `routes` */
-	size_t rest_count;
 };
 
 enum { OPTION_JSON = 256, OPTION_MAN, OPTION_WORDS, OPTION_MODULE, OPTION_SOCKET };
@@ -162,7 +160,7 @@ explain(const struct options *o)
 	if (s == NULL)
 		return check_end(&c, o, false);
 	status = (o->action == ACTION_EXPLAIN ? explain_question : explain_routes)(
-	    &in, (const char *const *)o->rest, o->rest_count, stdout, stderr);
+	    &in, o->verb + 1, o->verb_count - 1, stdout, stderr);
 	snapshot_release(NULL, s);
 	arena_reset(&c.arena);
 	return status;
@@ -377,15 +375,23 @@ tell(struct options *o)
 	return status;
 }
 
-/* Verbs that look at a configuration, and ask nobody. */
+/* Verbs that look at a configuration; `--running`: the master's, which it is asked for. False: it is another. */
 static bool
-take_look(struct options *o, const char *word)
+take_look(struct options *o, char **argv)
 {
-	bool routes = strcmp(word, "routes") == 0;
+	bool routes = strcmp(argv[0], "routes") == 0, runs = false;
+	size_t count = 0;
 
-	if (!routes && strcmp(word, "explain") != 0)
+	if (!routes && strcmp(argv[0], "explain") != 0)
 		return false;
-	o->action = routes ? ACTION_ROUTES : ACTION_EXPLAIN;
+	for (char **at = argv; *at != NULL; at++)
+		if (strcmp(*at, "--running") == 0)
+			runs = true;
+		else
+			argv[count++] = *at;
+	o->action = runs ? ACTION_ASK : routes ? ACTION_ROUTES : ACTION_EXPLAIN;
+	o->verb = (const char **)argv;
+	o->verb_count = count;
 	return true;
 }
 
@@ -399,11 +405,7 @@ take_options(struct options *o, int argc, char **argv)
 			return false;
 	if (optind == argc)
 		return true;
-	if (!take_look(o, argv[optind]))
-		return take_verb(o, argv + optind);
-	o->rest = argv + optind + 1;
-	o->rest_count = (size_t)(argc - optind - 1);
-	return true;
+	return take_look(o, argv + optind) || take_verb(o, argv + optind);
 }
 
 /* Who chooses names does not choose which of them collide. */

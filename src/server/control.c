@@ -55,6 +55,7 @@ close_client(struct control_client *k, bool owner)
 		master_reload_forget(k->master, &k->waiter);
 	k->waits = false;
 	control_forget_asked(k);
+	control_forget_look(k, owner);
 	k->stage = CONTROL_OVER;
 	close(k->fd);
 	if (!owner) {

@@ -40,6 +40,8 @@ MUST_USE bool control_open(struct master *m);
 void control_settle(struct master *m);
 /* A worker reports: true: it was to us. */
 bool control_report(struct master *m, struct slot *s, const struct channel_message *r);
+/* A child ended: true: it was of ours. */
+bool control_reaped(struct master *m, pid_t pid, int status);
 /* `owner`: the master itself, which takes its file along; else a fork of it. */
 void control_close(struct master *m, bool owner);
 /* From which level on the error log is written. */

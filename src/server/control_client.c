@@ -328,6 +328,18 @@ print_line(const struct slice line, FILE *to)
 }
 
 static void
+print_whole(struct slice line)
+{
+	char *room = memory_alloc(line.n);
+	struct builder b = builder_on(room, line.n);
+
+	unescape(&b, slice_after(line, 1));
+	fwrite(room, 1, b.n, stdout);
+	putchar('\n');
+	free(room);
+}
+
+static void
 begin_table(struct grid *t, struct slice line, struct slice rest, bool *first)
 {
 	if (!read_grid(t, line) || t->single)
@@ -355,6 +367,8 @@ print_for_people(struct slice answer)
 			print_row(&t, slice_after(line, 1));
 		else if (line.at[0] == '=')
 			print_line(line, stdout);
+		else if (line.at[0] == '>')
+			print_whole(line);
 		first = false;
 	}
 }

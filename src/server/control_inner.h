@@ -6,6 +6,7 @@
  *   control_verb.c     what can be asked, and the verbs that do something
  *   control_status.c   answers from shared memory
  *   control_ask.c      answers that the workers make
+ *   control_look.c     answers that are made of the configuration
  */
 #ifndef MILLRACE_SERVER_CONTROL_INNER_H
 #define MILLRACE_SERVER_CONTROL_INNER_H
@@ -50,6 +51,8 @@ struct control_client {
 	struct control_order order;
 	uint64_t matched, shown;
 	pid_t replaced;
+	pid_t looker;                   /* a child that looks; 0: none, or it has ended: */
+	int look_status, look_fd;       /* of waitpid; what it writes, 0: none */
 };
 
 /* The answer is whole. */
@@ -77,5 +80,11 @@ void control_kick(struct control_client *k);
 void control_snapshots(struct control_client *k);
 void control_take_answer(struct control_client *k, struct slot *s);
 void control_forget_asked(struct control_client *k);
+
+/* ------------------------------------------------------------------ control_look.c */
+
+void control_look(struct control_client *k);
+/* `owner`: it is ended; else this is a fork, and it is not ours. */
+void control_forget_look(struct control_client *k, bool owner);
 
 #endif

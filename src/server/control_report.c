@@ -167,6 +167,14 @@ report_line(struct report *r, char kind, const char *format, ...)
 	(void)end(r, LINES);
 }
 
+void
+report_whole_line(struct report *r, char kind, struct slice text)
+{
+	begin(r, kind);
+	put_escaped(r, text);
+	r->dropped += !end(r, ROWS);
+}
+
 uint64_t
 report_take_rows(struct report *r, struct slice lines)
 {

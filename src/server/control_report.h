@@ -6,6 +6,7 @@
  *   +NAME TAB COLUMN:KIND TAB …    a table begins; *NAME …: one that has a single row
  *   SPACE VALUE TAB VALUE TAB …    a row
  *   =TEXT                          a line for people
+ *   >TEXT                          a line that is printed as it is, whatever was asked for
  *   !TEXT                          what is missing
  *   -TEXT                          it failed; nothing of it was done
  *   .                              the end: without it the answer is not whole
@@ -40,6 +41,8 @@ void report_nothing(struct report *r);
 /* False: there was no room, and it is as if it had not been begun. */
 bool report_end_row(struct report *r);
 PRINTF(3, 4) void report_line(struct report *r, char kind, const char *format, ...);
+/* A line of any length. */
+void report_whole_line(struct report *r, char kind, struct slice text);
 /* Lines as they were made elsewhere: only rows are taken. How many. */
 uint64_t report_take_rows(struct report *r, struct slice lines);
 /* The last line; always has room. */

@@ -197,6 +197,11 @@ const struct control_verb control_verbs[] = {
 	    worker },
 	{ "snapshots", "", "the configurations that live in each worker, and who holds them", 0, 0,
 	    control_snapshots },
+	{ "explain", "QUESTION… [-H FIELD] [--src ADDRESS] [--listener ADDRESS]", "what would serve a "
+	    "question, and why; --running: of what is served, else of the files", 0,
+	    CONTROL_WORDS_MAX - 1, control_look },
+	{ "routes", "[SERVER]", "the order in which questions are tried; --running: as explain", 0, 2,
+	    control_look },
 	{ "log", "LEVEL|configured", "from which level on the error log is written", 1, 1, set_level },
 	{ "reload", "", "reads the configuration again; ends when every worker serves it", 0, 0, reload },
 	{ NULL, NULL, NULL, 0, 0, NULL },

@@ -583,7 +583,7 @@ crew_reap(struct master *m)
 
 		if (s != NULL)
 			bury(m, s, status);
-		else if (!upgrade_reaped(m, pid, status))
+		else if (!upgrade_reaped(m, pid, status) && !control_reaped(m, pid, status))
 			reload_reaped(m, pid, status);
 	}
 }

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import subprocess
 
 import flow
 
@@ -232,6 +233,53 @@ class Routes(flow.Case):
         self.assertIn("any other host: server b", out)
         self.assertNotIn("/x", out)
         self.assertEqual(flow.run("-c", s.path, "routes", "c")[0], 1)
+
+
+class Running(flow.Case):
+    """The same, of what is served: asked over the control socket."""
+
+    def ask(self, s, *words, status=0):
+        got, out, err = flow.run("-c", s.path, "-p", s.directory, *words)
+        self.assertEqual(got, status, (words, out, err))
+        return out if status == 0 else err
+
+    def test_what_is_served(self):
+        s = self.server('server a { listen 127.0.0.1:@port@; route /x when header.täg exists { return 200; } route { return 404 "one"; } }\n'
+                        .replace("täg", "tag"))
+        url = "http://a:%d/x" % s.port
+        for words in (["explain", url], ["explain", url, "-H", "Tag: ä", "--json"], ["explain", "-p", "http", "GET /\\xe4 HTTP/1.1\\r\\n"],
+                      ["routes"], ["routes", "a", "--json"]):
+            self.assertEqual(self.ask(s, *words, "--running"), self.ask(s, *words), words)
+        with open(s.path) as f:
+            text = f.read()
+        with open(s.path, "w") as f:
+            f.write(text.replace('404 "one"', '404 "two"'))
+        self.assertIn('404 "two"', self.ask(s, "routes"))
+        self.assertIn('404 "one"', self.ask(s, "routes", "--running"))
+        self.assertIn('404 "one"', self.ask(s, "--socket", s.directory + "/server.control", "explain", "--running", url))
+        self.ask(s, "-s", "reload")
+        self.assertIn('404 "two"', self.ask(s, "explain", url, "--running"))
+        self.assertEqual(len(s.workers()), 1)
+
+    def test_wrong_words(self):
+        s = self.server('server a { listen 127.0.0.1:@port@; return 200; }\n')
+        self.assertIn("there is no server \"b\"", self.ask(s, "routes", "b", "--running", status=1))
+        self.assertIn("usage: server explain", self.ask(s, "explain", "--what", "--running", status=1))
+        self.assertIn("too long", self.ask(s, "explain", "http://a/" + "x" * 2000, "--running", status=1))
+
+    def test_many_routes(self):
+        """An answer of megabytes, and several who ask at once."""
+        s = self.server("server a { listen 127.0.0.1:@port@;\n" + "".join(
+            'route = /%s%d { return 200 "%d"; }\n' % ("long" * 20, i, i) for i in range(8000)) + "}\n")
+        plain = self.ask(s, "routes")
+        self.assertGreater(len(plain), 1 << 20)
+        self.assertEqual(self.ask(s, "routes", "--running"), plain)
+        asked = [self.process(flow.SERVER, "-c", s.path, "explain", "http://a:%d/%s7999" % (s.port, "long" * 20), "--running",
+                              stdout=subprocess.PIPE) for _ in range(4)]
+        for p in asked:
+            out, _ = p.communicate(timeout=flow.TIME * flow.SLOW)
+            self.assertIn(b'answers 200 "7999"', out)
+        self.assertEqual(len(s.workers()), 1)
 
 
 if __name__ == "__main__":
