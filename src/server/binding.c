@@ -67,15 +67,14 @@ binding_remove(struct binding_table *t, size_t index)
 
 /*
  * Where a value makes a flow, its datagrams come from many sources, and the kernel would share them out:
- * all have to come to one worker.
+ * all have to come to one worker. What the group was told before, by whom it was inherited from, only the kernel
+ * knows.
  */
 static void
-gather(struct bound *b, bool wanted)
+gather(const struct bound *b, bool wanted)
 {
-	if (b->gathered == wanted)
-		return;
-	b->gathered = wanted;
-	if (!datagram_gather(b->fds[0], wanted))
+	if (b->transport == ENDPOINT_UDP && b->fd_count > 1 &&
+	    !datagram_gather(b->fds[0], wanted) && wanted)
 		log_line(LOG_WARN, "flows of %s may be several, one a worker: %s", b->text,
 		    strerror(errno));
 }
@@ -352,7 +351,8 @@ binding_open(struct binding_table *t, const struct bundle_listener *l, struct sl
 		errno = opened ? ENOMEM : error;
 		return false;
 	}
-	gather(&b, l->gathered);
+	if (l->gathered)
+		gather(&b, true);
 	binding_inherit(t, &b);
 	return true;
 }
