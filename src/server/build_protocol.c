@@ -136,7 +136,13 @@ build_error(
 	if (!schema_compile(&b->reading, &scope, f))
 		return false;
 	*error = block->error;
-	return true;
+	/* of a switch it has the form that the question has */
+	if (!error->constant || x->frame.kind == FRAME_SWITCH)
+		return true;
+
+	struct draft draft = { .body = error->literal, .is_answer = true };
+
+	return codec_check(&x->codec, x->ops.name, &draft, &b->reading, error->raw.span);
 }
 
 static bool

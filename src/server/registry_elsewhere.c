@@ -227,5 +227,18 @@ const struct elsewhere registry_elsewhere[] = {
 	IS("$bytes_sent", "bytes_sent"),
 	IS("$body_bytes_sent", "bytes_sent"),
 	BUT("$proxy_add_x_forwarded_for", "X-Forwarded-For is written by itself; a list goes on where real_ip trusts who sent it"),
+
+	/* what others call the parts of a protocol */
+	BUT("protocol max_message", "write: max SIZE;"),
+	BUT("protocol max_length", "write: max SIZE;"),
+	BUT("protocol max_package_size", "write: max SIZE;"),
+	BUT("protocol min_message", "write: min SIZE;"),
+	BUT("protocol skip", "write: header N;"),
+	BUT("protocol delimiter", "write: boundary \"\\n\";"),
+	BUT("protocol separator", "write: boundary \"\\n\";"),
+	BUT("protocol oneway", "write: answers none;"),
+	BUT("protocol request_reply", "write: answers in_order; or by FIELD"),
+	BUT("protocol on_error", "what is malformed is answered by: error \"TEXT\"; and ends the connection, or is skipped where the protocol says: resync;"),
+	NOT_YET("protocol chain", "a protocol within another"),
 	{ NULL, NULL, NULL },
 };

@@ -493,6 +493,19 @@ shape_kind(struct shaping *x)
 	}
 }
 
+/* A byte may be said as 0x7e, but several are not: 0x7e7e would be six letters. */
+static void
+shape_quoted(struct shaping *x, const char *word, struct slice from, struct slice *to)
+{
+	const struct statement *s = frame_rows_find(x->owner->block, word);
+
+	*to = arena_slice(x->r->arena, from);
+	if (s == NULL || s->value_count < 2 || s->values[1].kind == VALUE_STRING)
+		return;
+	diag_error(x->r->diag, s->values[1].span, "bytes stand in quotes: \"\\x7e\\x7e\", \"$\"");
+	x->fine = false;
+}
+
 /* False: reported. */
 static bool
 shape(struct shaping *x)
@@ -512,8 +525,8 @@ shape(struct shaping *x)
 	f->adjust = (int32_t)from->adjust;
 	f->has_header = frame_rows_find(block, "header") != NULL;
 	f->header = (uint32_t)from->header;
-	f->sync = arena_slice(x->r->arena, from->sync);
-	f->trailer = arena_slice(x->r->arena, from->trailer);
+	shape_quoted(x, "sync", from->sync, &f->sync);
+	shape_quoted(x, "trailer", from->trailer, &f->trailer);
 	shape_kind(x);
 	if (check != NULL)
 		x->fine = shape_check(x, check) && x->fine;
@@ -737,6 +750,21 @@ static const char *const part_words[] = {
 	[FRAME_PART_ANSWERS] = "answers",
 };
 
+/* What says where a message of that block ends; if nothing does, the block itself. */
+static struct span
+kind_span(const struct statement *owner)
+{
+	static const char *const words[] = { "boundary", "length", "fixed", "headers", "end", "switch" };
+
+	for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
+		const struct statement *s = frame_rows_find(owner->block, words[i]);
+
+		if (s != NULL)
+			return s->span;
+	}
+	return owner->span;
+}
+
 static struct span
 part_span(const struct statement *owner, const struct frame *f, enum frame_part part, size_t index)
 {
@@ -749,7 +777,7 @@ part_span(const struct statement *owner, const struct frame *f, enum frame_part 
 	if (part == FRAME_PART_LENGTH && f->kind != FRAME_HEADERS)
 		s = find_nth(owner->block, word, index);
 	if (s == NULL)
-		return owner->span;
+		return part == FRAME_PART_KIND ? kind_span(owner) : owner->span;
 	switch (part) {
 	case FRAME_PART_BOUNDARY:
 		return value_span(s, index + 1 + (f->kind == FRAME_HEADERS));
