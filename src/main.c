@@ -347,7 +347,9 @@ ask(const struct options *o)
 	if (o->socket != NULL)
 		return ask_at(o, o->socket);
 	path = master_control_path(&o->master);
-	if (path != NULL && *path == '\0')
+	if (path != NULL && *path == '\0' && strcmp(o->verb[0], "upgrade") == 0)
+		status = master_send(&o->master, o->verb[0]);
+	else if (path != NULL && *path == '\0')
 		process_refuse("the configuration has no \"control\": there is no way to ask the master");
 	else if (path != NULL)
 		status = ask_at(o, path);
@@ -355,17 +357,16 @@ ask(const struct options *o)
 	return status;
 }
 
-/* A reload is waited for, where there is a way to. */
+/* A reload and an upgrade are waited for, where there is a way to. */
 static int
 tell(struct options *o)
 {
-	static const char *reload[] = { "reload" };
 	char *path;
 	int status;
 
-	if (strcmp(o->word, reload[0]) != 0)
+	if (strcmp(o->word, "reload") != 0 && strcmp(o->word, "upgrade") != 0)
 		return master_send(&o->master, o->word);
-	o->verb = reload;
+	o->verb = &o->word;
 	o->verb_count = 1;
 	path = master_control_path(&o->master);
 	status = path == NULL ? EXIT_FAILURE :

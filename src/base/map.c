@@ -79,6 +79,13 @@ hash_seed(uint64_t a, uint64_t b)
 	seed[1] = b;
 }
 
+void
+hash_seed_tell(uint64_t key[static 2])
+{
+	key[0] = seed[0];
+	key[1] = seed[1];
+}
+
 uint64_t
 hash_bytes(struct slice s)
 {

@@ -31,6 +31,8 @@ void map_set(struct map *m, struct slice key, void *value);
 
 /* SipHash-1-3 with a key of this process (hash_seed sets it, at the start only). */
 void hash_seed(uint64_t a, uint64_t b);
+/* For a process that goes on with what this one has hashed. */
+void hash_seed_tell(uint64_t key[static 2]);
 uint64_t hash_bytes(struct slice s);
 uint64_t hash_bytes_nocase(struct slice s);
 /*

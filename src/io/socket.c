@@ -132,7 +132,7 @@ listen_at_path(int fd, const struct addr *a, const struct socket_options *option
 {
 	struct addr temporary;
 
-	if (!path_is_free(a, options->datagram) || !bind_beside(fd, a, &temporary))
+	if ((!options->over && !path_is_free(a, options->datagram)) || !bind_beside(fd, a, &temporary))
 		return false;
 	if ((options->mode == 0 || chmod(temporary.local.sun_path, options->mode) == 0) &&
 	    start_listening(fd, options) &&

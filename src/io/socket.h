@@ -17,6 +17,7 @@ struct socket_options {
 	/* Unix: permission bits of the path; 0: as umask leaves them */
 	unsigned mode;
 	bool datagram;
+	bool over;                       /* Unix: also where somebody listens */
 };
 
 /*

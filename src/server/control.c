@@ -263,13 +263,19 @@ wanted_path(const struct master *m)
 	return bundle_text(&m->bundle, m->bundle.header->control_path);
 }
 
-static void
-remove_file(struct control *c)
+static bool
+is_ours(const struct control *c)
 {
 	struct stat there;
 
-	if (lstat(c->path, &there) == 0 && (uint64_t)there.st_dev == c->device &&
-	    (uint64_t)there.st_ino == c->inode)
+	return c->path != NULL && lstat(c->path, &there) == 0 &&
+	    (uint64_t)there.st_dev == c->device && (uint64_t)there.st_ino == c->inode;
+}
+
+static void
+remove_file(struct control *c)
+{
+	if (is_ours(c))
 		unlink(c->path);
 }
 
@@ -288,11 +294,11 @@ close_socket(struct control *c, bool owner)
 	c->path = NULL;
 }
 
-/* False: errno. */
+/* `over`: whoever listens there has given it up. False: errno. */
 static bool
-open_socket(struct master *m, struct slice path)
+open_socket(struct master *m, struct slice path, bool over)
 {
-	const struct socket_options options = { .mode = 0600, .backlog = CLIENTS_MOST };
+	const struct socket_options options = { .mode = 0600, .backlog = CLIENTS_MOST, .over = over };
 	struct addr a = { .local.sun_family = AF_UNIX };
 	struct control *c = &m->control;
 	struct stat there;
@@ -328,7 +334,8 @@ control_open(struct master *m)
 	m->control.generation = m->generation;
 	m->control.sample.run = on_sample;
 	deadline_set(&m->loop, &m->control.sample, SAMPLE_EVERY);
-	if (path.n == 0 || open_socket(m, path))
+	/* The one before us is asked until we serve. */
+	if (path.n == 0 || upgrade_follows(m) || open_socket(m, path, false))
 		return true;
 	return process_refuse(
 	    "cannot listen on the control socket %s: %s", path.at, strerror(errno));
@@ -349,7 +356,16 @@ follow_bundle(struct master *m)
 		close_socket(c, true);
 	else if (c->path != NULL && slice_is(path, c->path))
 		return;
-	else if (!open_socket(m, path))
+	else if (!open_socket(m, path, false))
+		log_errno(LOG_ERROR, errno, "cannot listen on the control socket %s", path.at);
+}
+
+void
+control_renew(struct master *m)
+{
+	struct slice path = wanted_path(m);
+
+	if (path.n != 0 && !is_ours(&m->control) && !open_socket(m, path, true))
 		log_errno(LOG_ERROR, errno, "cannot listen on the control socket %s", path.at);
 }
 

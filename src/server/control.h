@@ -38,6 +38,14 @@ void control_init(struct control *c);
 MUST_USE bool control_open(struct master *m);
 /* Who waits is answered, where what is waited for is there; part of every pass. */
 void control_settle(struct master *m);
+/*
+ * The socket is ours anew, whoever has its path: another master has given it up, or had it and has ended. Where it is
+ * ours already: nothing.
+ */
+void control_renew(struct master *m);
+enum { CONTROL_DOING = 64 };
+/* What it did when it was last seen, in words; false: it does nothing. */
+bool control_doing(const struct slot *s, char *text, size_t size);
 /* A worker reports: true: it was to us. */
 bool control_report(struct master *m, struct slot *s, const struct channel_message *r);
 /* A child ended: true: it was of ours. */

@@ -107,29 +107,39 @@ state_of(const struct master *m, const struct slot *s)
 		return "hangs";
 	if (s->state == SLOT_STARTING)
 		return "starting";
-	if (s->parting || s->state == SLOT_LEAVING || m->phase >= PHASE_DRAINING)
+	if (s->parting || s->state == SLOT_LEAVING || m->phase >= PHASE_RETIRED)
 		return "draining";
 	return "serving";
 }
 
-/* Of one that hangs; of one that does not it would be of the past. */
-static void
-put_doing(struct report *r, const struct master *m, const struct slot *s)
+bool
+control_doing(const struct slot *s, char *text, size_t size)
 {
 	static const char *const words[] = {
 		[LOOP_WAITING] = "waits", [LOOP_EVENTS] = "events", [LOOP_DEADLINES] = "deadlines",
 		[LOOP_TASKS] = "tasks", [LOOP_WRITES] = "writes", [LOOP_ORDERS] = "orders",
 	};
 	uint32_t doing = __atomic_load_n((const uint32_t *)&s->shared->doing, __ATOMIC_RELAXED);
-	char text[64], kernel = process_state(s->pid);
+	char kernel = process_state(s->pid);
 
-	if (s->state == SLOT_EMPTY || crew_silence(m, s) <= HUNG_AFTER || doing >= ARRAY_COUNT(words)) {
+	if (s->state == SLOT_EMPTY || doing >= ARRAY_COUNT(words))
+		return false;
+	snprintf(text, size, "%s%s", words[doing], kernel == 'R' ? ", computes" :
+	    kernel == 'D' ? ", in the kernel" : kernel == 'S' ? ", sleeps" :
+	    kernel == 'T' || kernel == 't' ? ", stopped" : "");
+	return true;
+}
+
+/* Of one that hangs; of one that does not it would be of the past. */
+static void
+put_doing(struct report *r, const struct master *m, const struct slot *s)
+{
+	char text[CONTROL_DOING];
+
+	if (crew_silence(m, s) > HUNG_AFTER && control_doing(s, text, sizeof(text)))
+		report_text(r, slice_of(text));
+	else
 		report_nothing(r);
-		return;
-	}
-	snprintf(text, sizeof(text), "%s%s", words[doing], kernel == 'R' ? ", computes" :
-	    kernel == 'D' ? ", in the kernel" : kernel == 'S' ? ", sleeps" : "");
-	report_text(r, slice_of(text));
 }
 
 static void
@@ -192,11 +202,13 @@ static const char *
 phase_of(const struct master *m)
 {
 	static const char *const words[] = { [PHASE_STARTING] = "starting",
-		[PHASE_SERVING] = "serving", [PHASE_DRAINING] = "draining",
+		[PHASE_SERVING] = "serving", [PHASE_RETIRED] = "retired", [PHASE_DRAINING] = "draining",
 		[PHASE_STOPPING] = "stopping" };
 
 	if (m->phase == PHASE_SERVING && m->reload.stage != RELOAD_NONE)
 		return "reloading";
+	if (m->phase == PHASE_SERVING && upgrade_is_under_way(m))
+		return "upgrading";
 	return words[m->phase];
 }
 

@@ -2,6 +2,8 @@
 /*
  * The list of all that can be asked, and the verbs that change something.
  */
+#include <unistd.h>
+
 #include "server/control_inner.h"
 
 /* ------------------------------------------------------------------ peers */
@@ -180,6 +182,32 @@ reload(struct control_client *k)
 	master_reload(k->master, &k->waiter);
 }
 
+/* ------------------------------------------------------------------ upgrade */
+
+static void
+on_upgraded(struct reload_waiter *w, bool good, struct slice said)
+{
+	struct control_client *k = CONTAINER_OF(w, struct control_client, waiter);
+	struct slice line;
+
+	k->waits = false;
+	while (slice_split(&said, '\n', &line))
+		if (line.n != 0)
+			report_line(&k->report, good ? '=' : '-', SLICE_FORMAT, SLICE_ARG(line));
+	if (!good)
+		report_line(&k->report, '-', "not upgraded: master %d goes on", (int)getpid());
+	control_finish(k);
+}
+
+static void
+upgrade(struct control_client *k)
+{
+	k->waits = true;
+	k->waiter.done = on_upgraded;
+	control_wait(k, is_reloaded, control_finish, 0);
+	master_upgrade(k->master, &k->waiter);
+}
+
 /* ------------------------------------------------------------------ the list */
 
 const struct control_verb control_verbs[] = {
@@ -204,6 +232,8 @@ const struct control_verb control_verbs[] = {
 	    control_look },
 	{ "log", "LEVEL|configured", "from which level on the error log is written", 1, 1, set_level },
 	{ "reload", "", "reads the configuration again; ends when every worker serves it", 0, 0, reload },
+	{ "upgrade", "", "runs the program anew, which takes over all sockets; this one goes when that one serves",
+	    0, 0, upgrade },
 	{ NULL, NULL, NULL, 0, 0, NULL },
 };
 

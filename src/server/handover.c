@@ -27,6 +27,7 @@ struct handover_header {
 	uint32_t binding_count, fd_count, key_count;
 	uint32_t next, group;           /* of the table of bindings */
 	int32_t shared_fd;
+	uint64_t hash_key[2];           /* of what lies in shared memory by its hash */
 	struct handover_about about;
 };
 
@@ -61,6 +62,7 @@ header_of(const struct handover_about *about, const struct binding_table *bindin
 		.shared_fd = shared->fd, .about = *about };
 
 	memcpy(h.magic, magic, sizeof(magic));
+	hash_seed_tell(h.hash_key);
 	for (size_t i = 0; i < bindings->count; i++)
 		h.fd_count += (uint32_t)bindings->all[i].fd_count;
 	h.size = size_of(&h);
@@ -239,6 +241,7 @@ take_shared(struct shared *s, const struct handover_header *h)
 		*s = (struct shared){ .fd = -1 };
 		return true;
 	}
+	hash_seed(h->hash_key[0], h->hash_key[1]);
 	if (!shared_inherit(s, h->shared_fd))
 		return false;
 	for (uint32_t i = 0; i < h->key_count; i++)

@@ -57,8 +57,7 @@ void master_reload(struct master *m, struct reload_waiter *w);
  * until it is told to quit.
  */
 void master_upgrade(struct master *m, struct reload_waiter *w);
-void master_upgrade_forget(struct master *m, struct reload_waiter *w);
-/* Who asked is gone. */
+/* Who asked, for either, is gone. */
 void master_reload_forget(struct master *m, struct reload_waiter *w);
 
 #endif

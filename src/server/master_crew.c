@@ -644,23 +644,30 @@ crew_beats(const struct master *m)
 	return anyone_beats(m);
 }
 
+static const char *
+doing_of(const struct slot *s, char text[static CONTROL_DOING])
+{
+	return control_doing(s, text, CONTROL_DOING) ? text : "what it does is not known";
+}
+
 static void
 judge(struct master *m, struct slot *s)
 {
 	uint64_t silent = crew_silence(m, s);
 	bool others_beat = anyone_beats(m);
+	char doing[CONTROL_DOING];
 
 	channel_retry(&s->channel);
 	if (is_lost(m, s, silent)) {
 		log_line(LOG_ALERT,
-		    "worker %u (%d) does not answer, its last sign of life is %llu ms old: it is "
+		    "worker %u (%d) does not answer, its last sign of life is %llu ms old (%s): it is "
 		    "killed",
-		    s->number + 1, (int)s->pid, (unsigned long long)silent);
+		    s->number + 1, (int)s->pid, (unsigned long long)silent, doing_of(s, doing));
 		kill(s->pid, SIGKILL);
 	} else if (s->state == SLOT_READY && !s->hung && silent > HUNG_AFTER && others_beat) {
 		s->hung = true;
-		log_line(LOG_WARN, "worker %u (%d) hangs: its sockets are lent", s->number + 1,
-		    (int)s->pid);
+		log_line(LOG_WARN, "worker %u (%d) hangs: its sockets are lent (%s)", s->number + 1,
+		    (int)s->pid, doing_of(s, doing));
 	} else if (s->hung && silent <= HUNG_AFTER) {
 		s->hung = false;
 		log_line(LOG_NOTICE, "worker %u (%d) is back", s->number + 1, (int)s->pid);

@@ -240,6 +240,8 @@ void reload_remove_gone(struct master *m);
 void upgrade_init(struct master *m);
 /* Takes what another master leaves to us, if there is one. False: errors were said. */
 MUST_USE bool upgrade_follow(struct master *m);
+/* There is one that has not ended. */
+bool upgrade_follows(const struct master *m);
 /* The elder's pid file is that one: it becomes ours when we serve. */
 bool upgrade_has_pid_file(const struct master *m, struct slice path);
 /* All is open: from here on stderr is our own, and the elder is heard. */

@@ -404,6 +404,7 @@ master_reload_forget(struct master *m, struct reload_waiter *w)
 {
 	forget(&m->reload.now, w);
 	forget(&m->reload.later, w);
+	forget(&m->upgrade.waiters, w);
 }
 
 void

@@ -187,6 +187,7 @@ roll_back(struct master *m)
 	deadline_clear(&u->limit);
 	close_link(u);
 	pid_file_withdraw(&m->pid_file);
+	control_renew(m);
 	u->stage = HEIR_NONE;
 	u->heir = 0;
 	if (m->phase == PHASE_RETIRED)
@@ -345,16 +346,6 @@ master_upgrade(struct master *m, struct reload_waiter *w)
 	m->upgrade.wanted = true;
 }
 
-void
-master_upgrade_forget(struct master *m, struct reload_waiter *w)
-{
-	for (struct reload_waiter **at = &m->upgrade.waiters; *at != NULL; at = &(*at)->next)
-		if (*at == w) {
-			*at = w->next;
-			return;
-		}
-}
-
 /* ------------------------------------------------------------------ the elder: leaving */
 
 void
@@ -457,6 +448,12 @@ upgrade_begin(struct master *m)
 }
 
 bool
+upgrade_follows(const struct master *m)
+{
+	return m->upgrade.elder >= 0;
+}
+
+bool
 upgrade_has_pid_file(const struct master *m, struct slice path)
 {
 	return m->upgrade.pid_path != NULL && path.n != 0 && slice_is(path, m->upgrade.pid_path);
@@ -471,6 +468,7 @@ upgrade_serves(struct master *m)
 		log_errno(LOG_ERROR, errno, "the pid file %s stays the one of the master before", path.at);
 	free(m->upgrade.pid_path);
 	m->upgrade.pid_path = NULL;
+	control_renew(m);
 	if (m->upgrade.elder >= 0)
 		say(m->upgrade.elder, HEIR_SAYS_SERVES);
 }

@@ -586,7 +586,7 @@ class Processes(unittest.TestCase):
                 with s:
                     self.assertTrue(read_all(s).endswith(b"hello"))
             self.assertLess(time.monotonic() - began, 6)
-            self.assertIn(f"({stopped}) hangs: its sockets are lent", server.log())
+            self.assertIn(f"({stopped}) hangs: its sockets are lent (waits, stopped)", server.log())
         finally:
             os.kill(stopped, signal.SIGCONT)
         self.assertTrue(until(lambda: f"({stopped}) is back" in server.log()))

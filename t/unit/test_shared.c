@@ -123,6 +123,7 @@ fork_agrees(void **state)
 	take(SHARED_PEER, 48, "before");
 	pid_t pid = fork();
 	if (pid == 0) {
+		shared_foretell(&region);
 		uint64_t offset = take(SHARED_PEER, 8, "after");
 
 		*(uint64_t *)shared_at(&region, offset, 8) = offset + 1;
@@ -135,6 +136,50 @@ fork_agrees(void **state)
 	assert_int_equal(*(uint64_t *)shared_at(&region, offset, 8), offset + 1);
 }
 
+/* Two masters side by side: what one has handed out is not the other's to hand out. */
+static void
+another_goes_on(void **state)
+{
+	struct shared other;
+	struct shared_key a = key(SHARED_PEER, 48, "a"), c = key(SHARED_PEER, 48, "c");
+	struct shared_place place = { .key = a, .offset = take(SHARED_PEER, 48, "a") };
+	uint64_t offset;
+
+	assert_true(shared_inherit(&other, dup(region.fd)));
+	assert_int_equal(other.size, 1024);
+	assert_true(shared_know(&other, &place));
+	assert_true(shared_take(&other, &a, &offset));
+	assert_int_equal(offset, place.offset);
+	assert_true(shared_take(&other, &c, &offset));
+	assert_int_equal(offset, SHARED_ALIGN);
+	assert_int_equal(take(SHARED_PEER, 48, "b"), 2 * SHARED_ALIGN);
+	*(char *)shared_at(&other, offset, 1) = 'c';
+	assert_int_equal(*(char *)shared_at(&region, offset, 1), 'c');
+	shared_close(&other);
+	assert_int_equal(take(SHARED_PEER, 48, "d"), 3 * SHARED_ALIGN);
+}
+
+static void
+what_cannot_be_is_not_known(void **state)
+{
+	struct shared other;
+	struct shared_place outside = { .key = key(SHARED_PEER, 48, "a"), .offset = 1024 },
+	    crooked = { .key = key(SHARED_PEER, 48, "a"), .offset = 1 },
+	    large = { .key = key(SHARED_PEER, UINT32_MAX, "a"), .offset = 0 },
+	    none = { .key = key(SHARED_PEER, 0, "a"), .offset = 0 };
+	int pair[2];
+
+	assert_true(shared_inherit(&other, dup(region.fd)));
+	assert_false(shared_know(&other, &outside));
+	assert_false(shared_know(&other, &crooked));
+	assert_false(shared_know(&other, &large));
+	assert_false(shared_know(&other, &none));
+	shared_close(&other);
+	assert_int_equal(pipe(pair), 0);
+	assert_false(shared_inherit(&other, pair[0]));
+	close(pair[1]);
+}
+
 int
 main(void)
 {
@@ -145,6 +190,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(full_is_refused, open_region, close_region),
 		cmocka_unit_test_setup_teardown(places_outside_are_none, open_region, close_region),
 		cmocka_unit_test_setup_teardown(fork_agrees, open_region, close_region),
+		cmocka_unit_test_setup_teardown(another_goes_on, open_region, close_region),
+		cmocka_unit_test_setup_teardown(what_cannot_be_is_not_known, open_region, close_region),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
