@@ -36,9 +36,10 @@ struct handover_binding {
 	uint64_t device, inode;
 	uint32_t fd_count;              /* the next ones of the table of descriptors */
 	int32_t backlog;
+	uint32_t mode;
 	uint16_t number;
-	uint8_t transport, common;
-	uint8_t unused[4];
+	uint8_t transport, common, gathered;
+	uint8_t unused[7];
 };
 
 static const char magic[8] = "handover";
@@ -74,7 +75,8 @@ record_of(const struct bound *b)
 {
 	return (struct handover_binding){ .addr = b->addr, .device = b->device,
 		.inode = b->inode, .fd_count = (uint32_t)b->fd_count, .backlog = b->backlog,
-		.number = b->number, .transport = b->transport, .common = b->common };
+		.mode = b->mode, .number = b->number, .transport = b->transport,
+		.common = b->common, .gathered = b->gathered };
 }
 
 static void
@@ -190,7 +192,8 @@ static bool
 take_binding(struct binding_table *t, const struct handover_binding *r, const int32_t *fds)
 {
 	struct bound b = { .number = r->number, .transport = r->transport, .addr = r->addr,
-		.backlog = r->backlog, .common = r->common != 0, .device = r->device,
+		.backlog = r->backlog, .mode = r->mode, .common = r->common != 0,
+		.gathered = r->gathered != 0, .device = r->device,
 		.inode = r->inode, .fd_count = r->fd_count };
 	char text[ADDR_TEXT];
 
@@ -275,7 +278,7 @@ handover_take(struct handover_about *about, struct binding_table *bindings, stru
 
 	if (text == NULL)
 		return HANDOVER_NONE;
-	bool is_number = slice_to_u64(slice_of(text), &fd) && fd <= INT32_MAX;
+	bool is_number = slice_to_u64(slice_of(text), &fd) && fd > STDERR_FILENO && fd <= INT32_MAX;
 
 	unsetenv(variable);
 	*why = "its number is none";

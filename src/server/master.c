@@ -227,8 +227,6 @@ bind_listeners(struct master *m)
 			    "the configuration's listeners are not numbered as they should be");
 		else if (known == NULL && !binding_open(&m->bindings, l, text))
 			good = process_refuse("cannot listen on %s: %s", text.at, strerror(errno));
-		else if (known != NULL)
-			binding_follow(&m->bindings, l);
 	}
 	return good;
 }

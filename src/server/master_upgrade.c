@@ -405,14 +405,18 @@ upgrade_follow(struct master *m)
 	return true;
 }
 
-/* The file system is ours alone; what the configuration does not have is closed. */
+/* The sockets are as we want them, the file system is ours alone; what the configuration does not have is closed. */
 static void
 take_over(struct master *m)
 {
 	if (m->upgrade.elder_leaves)
 		return;
+	const struct bundle_listener *all = bundle_listeners(&m->bundle);
+
 	m->upgrade.elder_leaves = true;
 	log_line(LOG_NOTICE, "the master before this one leaves");
+	for (size_t i = 0; i < m->bundle.header->listeners.count; i++)
+		binding_follow(&m->bindings, &all[i]);
 	reload_remove_gone(m);
 }
 
