@@ -38,8 +38,8 @@ struct handover_binding {
 	int32_t backlog;
 	uint32_t mode;
 	uint16_t number;
-	uint8_t transport, common, gathered;
-	uint8_t unused[7];
+	uint8_t transport, common;
+	uint8_t unused[8];
 };
 
 static const char magic[8] = "handover";
@@ -76,7 +76,7 @@ record_of(const struct bound *b)
 	return (struct handover_binding){ .addr = b->addr, .device = b->device,
 		.inode = b->inode, .fd_count = (uint32_t)b->fd_count, .backlog = b->backlog,
 		.mode = b->mode, .number = b->number, .transport = b->transport,
-		.common = b->common, .gathered = b->gathered };
+		.common = b->common };
 }
 
 static void
@@ -193,7 +193,7 @@ take_binding(struct binding_table *t, const struct handover_binding *r, const in
 {
 	struct bound b = { .number = r->number, .transport = r->transport, .addr = r->addr,
 		.backlog = r->backlog, .mode = r->mode, .common = r->common != 0,
-		.gathered = r->gathered != 0, .device = r->device,
+		.device = r->device,
 		.inode = r->inode, .fd_count = r->fd_count };
 	char text[ADDR_TEXT];
 
