@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What would become of a question. It is read by the parser and the codecs that read those of clients, its server and its route are
- * found by the functions that find them on the road; steps say what they would do instead of doing
- * it. What came of that is gathered here, and printed by explain_print.c.
+ * What would become of a question. It is read by the parser and the codecs that read those of clients, its
+ * server and its route are found by the functions that find them on the road; steps say what they would do
+ * instead of doing it. What came of that is gathered here, and printed by explain_print.c.
  */
 #include <string.h>
 
@@ -118,24 +118,29 @@ is_called(const struct listener *l, struct slice name)
 	return l->addr.datagram == 0 && addr_parse(name, &a) && addr_equal(&l->addr, &a);
 }
 
-/* How well a listener suits a URL; 0: not at all. */
+/*
+ * How well a listener suits a URL; 0: not at all. Who says a port means it; who says none may mean the only
+ * listener there is.
+ */
 static unsigned
 suits_url(const struct asking *q, const struct listener *l)
 {
-	struct addr host;
+	enum { AT_ALL = 1, ANY_ADDRESS = 1, SAME_ADDRESS = 2, SAME_PORT = 4 };
+	uint16_t own = addr_port(&l->addr);
 	uint16_t port = q->url.port != 0 ? q->url.port : q->url.secure ? 443 : 80;
-	bool same = addr_port(&l->addr) == port, numeric = addr_parse_host(q->url.host, &host);
+	unsigned suited = AT_ALL + (own == port ? SAME_PORT : 0);
+	struct addr host;
 
-	/* Who names a port means it; who names none may mean the only one there is. */
-	if (addr_is_unix(&l->addr) || (!same && q->url.port != 0))
-		return q->url.port != 0 ? 0 : 1;
-	if (numeric && !is_any(&l->addr)) {
-		addr_set_port(&host, addr_port(&l->addr));
-		if (!addr_equal(&host, &l->addr))
-			return q->url.port != 0 ? 0 : 1;
-		return same ? 5 : 3;
-	}
-	return 2 + 2 * same - (!is_any(&l->addr));
+	if (q->url.port != 0 && own != port)
+		return 0;
+	if (is_any(&l->addr))
+		return suited + ANY_ADDRESS;
+	if (!addr_parse_host(q->url.host, &host))
+		return suited;
+	addr_set_port(&host, own);
+	if (addr_equal(&host, &l->addr))
+		return suited + SAME_ADDRESS;
+	return q->url.port != 0 ? 0 : suited;
 }
 
 static unsigned

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * `watch on`: tells when what the configuration was read from changes. Directories are watched, never files: an editor
- * that renames makes another file, and what is missing may come. What a path leads through by
- * symbolic links is watched, too. It reads nothing and decides nothing.
+ * `watch on`: tells when what the configuration was read from changes. Directories are watched, never files: an
+ * editor that renames makes another file, and what is missing may come. What a path leads through by symbolic
+ * links is watched, too. It reads nothing and decides nothing.
  */
 #ifndef MILLRACE_SERVER_WATCH_H
 #define MILLRACE_SERVER_WATCH_H
