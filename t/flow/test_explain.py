@@ -7,7 +7,7 @@ import subprocess
 
 import flow
 
-ROUNDS, QUESTIONS = 10, 50
+ROUNDS, QUESTIONS = 8, 40
 PATHS = ["/", "/a", "/a/b", "/a/b/c", "/ab", "/u/1", "/u/22/x", "/dir/", "/dir/x", "/%61", "/a/../b", "//a", "/b%2fc"]
 METHODS = ["GET", "GET", "GET", "POST", "PUT", "OPTIONS", "get"]
 # What is no question, or asks for what is not there.
