@@ -18,7 +18,10 @@ enum channel_kind {
 	CHANNEL_UNLISTEN,       /* no more for index[i] of slot `slot`: it was lent */
 	/* a descriptor each: log index[i] of the bundle, or CHANNEL_ERROR_LOG */
 	CHANNEL_LOG,
-	/* index[i] is a listener no more: who waits there is accepted, then all its sockets close */
+	/*
+	 * index[i] is a listener no more: who waits there is accepted, then all its sockets close; READY
+	 * is said again
+	 */
 	CHANNEL_REMOVE,
 	CHANNEL_GO,             /* build what the bundle holds and serve it */
 	CHANNEL_DRAIN,

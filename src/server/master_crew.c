@@ -225,8 +225,10 @@ crew_unlisten(struct master *m, const struct bound *b)
 	const struct channel_message gone = { .kind = CHANNEL_REMOVE,
 		.slot = CHANNEL_ALL_SLOTS, .count = 1, .index = { b->number } };
 
-	for (size_t i = 0; i < m->slot_room; i++)
+	for (size_t i = 0; i < m->slot_room; i++) {
 		channel_send(&m->slots[i]->channel, &gone, NULL, 0);
+		m->slots[i]->closing += m->slots[i]->state != SLOT_EMPTY;
+	}
 	for (struct slot *s = m->leavers; s != NULL; s = s->next)
 		channel_send(&s->channel, &gone, NULL, 0);
 }
@@ -263,6 +265,7 @@ on_report(struct channel *c, const struct channel_message *r, const int *fds, si
 		return;
 	if (r->kind == CHANNEL_READY) {
 		s->serves = r->generation;
+		s->closing -= s->closing != 0;
 		if (s->state == SLOT_STARTING) {
 			s->state = SLOT_READY;
 			log_line(LOG_INFO, "worker %u (%d) serves", s->number + 1, (int)s->pid);
@@ -337,7 +340,7 @@ adopt(struct master *m, struct slot *s, pid_t pid, int channel)
 	s->state = SLOT_STARTING;
 	s->born = clock_ms();
 	s->deaf_since = 0;
-	s->serves = 0;
+	s->serves = s->closing = 0;
 	if (channel_open(&s->channel, &m->loop, channel))
 		give(m, s, 0);
 	else

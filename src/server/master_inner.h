@@ -50,6 +50,7 @@ struct slot {
 	struct worker_shared *shared;
 	uint64_t given, given_at;       /* the generation it was given last, and when */
 	uint64_t serves;                /* the one it serves */
+	uint32_t closing;               /* bindings that it was told to close, and did not yet */
 	bool parting;                   /* another has its number: it leaves once that one serves */
 	bool told;                      /* … and was told so */
 	bool hung;
@@ -83,6 +84,7 @@ struct reload {
 	uint64_t began;
 	uint32_t first_binding;         /* the first one that is new */
 	bool turns_over;                /* workers are replaced rather than told */
+	bool removed;                   /* what is gone was closed */
 	bool failed;                    /* a worker could not build it */
 	bool late;                      /* the check was given up */
 	bool again;                     /* asked for since it began */

@@ -211,7 +211,7 @@ static bool
 is_under_way(const struct slot *s)
 {
 	return s->state == SLOT_STARTING || (s->state == SLOT_EMPTY && !s->alarmed) ||
-	    (s->state == SLOT_READY && s->serves != s->given);
+	    (s->state == SLOT_READY && (s->serves != s->given || s->closing != 0));
 }
 
 static bool
@@ -250,8 +250,12 @@ roll(struct master *m)
 		if (next == NULL && is_behind(m, m->slots[i]))
 			next = m->slots[i];
 	}
-	if (next == NULL) {
+	if (next == NULL && !m->reload.removed) {
+		/* When it is concluded nobody answers there any more, and the address is free. */
+		m->reload.removed = true;
 		reload_remove_gone(m);
+		roll(m);
+	} else if (next == NULL) {
 		if (m->reload.failed)
 			dprintf(m->reload.said, "a worker could not build it: the error log says why\n");
 		conclude(m, !m->reload.failed);
@@ -336,7 +340,7 @@ begin(struct master *m)
 	r->later = NULL;
 	r->began = clock_ms();
 	r->child_status = -1;
-	r->failed = r->late = false;
+	r->failed = r->late = r->removed = false;
 	r->said = memfd_create("reload", MFD_CLOEXEC);
 	if (r->said < 0)
 		log_errno(LOG_ALERT, errno, "no file for what a reload says");

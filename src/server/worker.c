@@ -495,6 +495,7 @@ follow(struct channel *c, const struct channel_message *m, const int *fds, size_
 	case CHANNEL_REMOVE:
 		for (uint32_t i = 0; i < m->count; i++)
 			remove_binding(w, (uint16_t)m->index[i]);
+		channel_say(&w->channel, CHANNEL_READY, w->start->mine->generation);
 		break;
 	case CHANNEL_GO:
 		go(w);
