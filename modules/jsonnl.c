@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * JsonNL, the example of Workerman's manual: a message is a line, and the line is JSON. What routes may
- * ask for are the strings and numbers that the object has by these names at its top:
+ * JsonNL, the example of Workerman's manual: a message is a line, and the line is JSON. What routes
+ * may ask for are the strings and numbers that the object has by these names at its top:
  *
  *   module "jsonnl.so" { max 64k; }
  *   server {
@@ -283,7 +283,10 @@ read_value(struct reader *r, int field, struct millrace_message *m)
 	return true;
 }
 
-/* The members of the object at the top; what is no JSON has no fields, and is a message all the same. */
+/*
+ * The members of the object at the top; what is no JSON has no fields, and is a message all the
+ * same.
+ */
 static void
 read_members(struct reader *r, struct millrace_message *m)
 {

@@ -12,8 +12,8 @@
 #include <millrace/module.h>
 
 /*
- * `in` begins where a message does. The answer is how long that message is, or MILLRACE_MORE while its end
- * is not there; then *resume is how much of it need not be looked at again.
+ * `in` begins where a message does. The answer is how long that message is, or MILLRACE_MORE while
+ * its end is not there; then *resume is how much of it need not be looked at again.
  */
 static int64_t
 line_input(const void *settings, void *context, struct millrace_span in, size_t *resume)

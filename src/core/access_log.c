@@ -195,7 +195,9 @@ put_message(struct builder *b, const struct exchange *ex)
 	put_value(b, protocol_name(ex), SHORT_MOST, builder_log);
 }
 
-/* A message that failed has the status that its failure has elsewhere; one that did not has none. */
+/*
+ * A message that failed has the status that its failure has elsewhere; one that did not has none.
+ */
 static uint16_t
 status_of(const struct exchange *ex)
 {

@@ -161,8 +161,8 @@ take_element(struct slice *s, struct addr *out)
 }
 
 /*
- * What is malformed ends at its first comma, even in quotes: the quote that a client has left open must not
- * swallow what a proxy wrote behind it.
+ * What is malformed ends at its first comma, even in quotes: the quote that a client has left open
+ * must not swallow what a proxy wrote behind it.
  */
 void
 client_walk_forwarded(struct client_walk *w, struct slice value)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Who a client is, by the lists that the proxies in front of us wrote: each puts behind what came who
- * had connected to it. So the last that is no trusted proxy is the client, and what stands before
- * it is only its own word. Pure functions: no exchange, no configuration.
+ * Who a client is, by the lists that the proxies in front of us wrote: each puts behind what came
+ * who had connected to it. So the last that is no trusted proxy is the client, and what stands
+ * before it is only its own word. Pure functions: no exchange, no configuration.
  */
 #ifndef MILLRACE_CORE_CLIENT_WALK_H
 #define MILLRACE_CORE_CLIENT_WALK_H
@@ -22,8 +22,8 @@ struct client_walk {
 
 bool client_is_trusted(const struct network *trusted, size_t count, const struct addr *a);
 /*
- * 10.0.0.1, 10.0.0.1:80, ::1, [::1], [::1]:80 (port 0 where there is none), and `unix:` for who came
- * by a Unix socket. No zone: it means something to its own machine only.
+ * 10.0.0.1, 10.0.0.1:80, ::1, [::1], [::1]:80 (port 0 where there is none), and `unix:` for who
+ * came by a Unix socket. No zone: it means something to its own machine only.
  */
 MUST_USE bool client_address(struct slice text, struct addr *out);
 /* A, B, C (X-Forwarded-For); one address alone (X-Real-IP) is a list, too. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A protocol of messages as the lane (lane.h) sees it: where a message ends, what stands in it, what
- * pairs it with its answer, how one is written. Declared, builtin and loaded protocols fill this
- * one table; a codec opens nothing, keeps nothing and knows no connection: bytes in, views out. What a
- * direction of a connection must remember is the codec's state, which the lane keeps.
+ * A protocol of messages as the lane (lane.h) sees it: where a message ends, what stands in it,
+ * what pairs it with its answer, how one is written. Declared, builtin and loaded protocols fill
+ * this one table; a codec opens nothing, keeps nothing and knows no connection: bytes in, views
+ * out. What a direction of a connection must remember is the codec's state, which the lane keeps.
  */
 #ifndef MILLRACE_CORE_CODEC_H
 #define MILLRACE_CORE_CODEC_H
@@ -35,8 +35,8 @@ enum codec_pairing {
 };
 
 /*
- * A message in hand. Slices lie in the bytes that were read, or in scratch memory; the lane moves them when
- * the message outlives the pass (unit_move).
+ * A message in hand. Slices lie in the bytes that were read, or in scratch memory; the lane moves
+ * them when the message outlives the pass (unit_move).
  */
 struct unit {
 	struct slice wire;              /* as it came */
@@ -51,11 +51,13 @@ struct unit {
 	const void *of, *by;
 	/* of a decoder that made more than views: the exchange's arena holds it (loaded modules) */
 	void *decoded;
-	/* what fields found in it, for the next that is asked for: of the exchange's arena; or NULL */
+	/*
+	 * what fields found in it, for the next that is asked for: of the exchange's arena; or NULL
+	 */
 	void *found;
 	/*
-	 * BAD; SKIP: what was wrong, for the first time, or NULL. MESSAGE: why its id is in doubt, or NULL;
-	 * such a question is not asked, because the answer might be found to be another's.
+	 * BAD; SKIP: what was wrong, for the first time, or NULL. MESSAGE: why its id is in doubt,
+	 * or NULL; such a question is not asked, because the answer might be found to be another's.
 	 */
 	const char *fault;
 };
@@ -72,7 +74,9 @@ unit_id(const struct unit *u)
 	return (struct slice){ u->inner.at + u->id_at, u->id_n };
 }
 
-/* A header field that is written: declared by the codec, checked when the configuration was built. */
+/*
+ * A header field that is written: declared by the codec, checked when the configuration was built.
+ */
 struct unit_set {
 	const void *field;              /* the codec's own */
 	struct slice value;             /* as text */
@@ -102,8 +106,8 @@ struct codec {
 	/* A direction begins: `question` from client to peer. State is zeroed. */
 	void (*begin)(const struct codec *k, void *state, bool question);
 	/*
-	 * What `in` begins with. MORE: it comes again with more behind it, and what was looked at is
-	 * not looked at again. MESSAGE and SKIP take unit.wire.n >= 1 bytes. Never reads past
+	 * What `in` begins with. MORE: it comes again with more behind it, and what was looked at
+	 * is not looked at again. MESSAGE and SKIP take unit.wire.n >= 1 bytes. Never reads past
 	 * `max`.
 	 */
 	enum codec_verdict (*next)(const struct codec *k, void *state, struct slice in,
@@ -112,15 +116,15 @@ struct codec {
 	enum codec_verdict (*finish)(const struct codec *k, void *state, struct slice in,
 	    struct scratch *scratch, struct unit *u);
 	/*
-	 * The message of a draft, in scratch memory. NULL, or why it cannot be written (the body holds
-	 * the boundary, a value does not fit, …), one word.
+	 * The message of a draft, in scratch memory. NULL, or why it cannot be written (the body
+	 * holds the boundary, a value does not fit, …), one word.
 	 */
 	const char *(*write)(const struct codec *k, const struct draft *d, struct scratch *scratch,
 	    struct slice *wire);
 
 	/*
-	 * The message as it is sent on, with what marks its ends where others may have stood before it and
-	 * behind it. NULL: that is unit.wire.
+	 * The message as it is sent on, with what marks its ends where others may have stood before
+	 * it and behind it. NULL: that is unit.wire.
 	 */
 	struct slice (*alone)(const struct codec *k, const struct unit *u, struct scratch *scratch);
 
@@ -137,9 +141,14 @@ struct codec {
 	struct slice (*id_make)(const struct codec *k, uint64_t number, char room[CODEC_ID_LONGEST]);
 	/* Back; false: not one that id_make made. */
 	bool (*id_number)(const struct codec *k, struct slice id, uint64_t *number);
-	/* What `write` replaces by an id where a body has one in it; empty: it has none. NULL: so do all. */
+	/*
+	 * What `write` replaces by an id where a body has one in it; empty: it has none. NULL: so
+	 * do all.
+	 */
 	struct slice (*body_id)(const struct codec *k, struct slice body);
-	/* The message with another id, in scratch memory (or in place where `wire` may be changed). */
+	/*
+	 * The message with another id, in scratch memory (or in place where `wire` may be changed).
+	 */
 	const char *(*id_set)(const struct codec *k, const struct unit *u, struct slice id,
 	    struct scratch *scratch, struct slice *wire);
 
@@ -167,8 +176,8 @@ codec_alone(const struct codec *k, const struct unit *u, struct scratch *scratch
 }
 
 /*
- * Build time: whether a draft can be written, in the protocol of that name. An answer is tried with an
- * id where it will have one. False: reported.
+ * Build time: whether a draft can be written, in the protocol of that name. An answer is tried with
+ * an id where it will have one. False: reported.
  */
 bool codec_check(const struct codec *k, const char *protocol, const struct draft *d,
     struct reading *r, struct span at);

@@ -129,10 +129,10 @@ struct conn {
 	uint64_t expect_due, write_due;
 	uint64_t look_due;              /* when to ask whether it was reset; 0: no reason to */
 	struct stall *stall;            /* from the first look on, to the end; heap */
-	uint16_t binding;               /* client: number; the listener is engine_listener(c) */
+	uint16_t binding;               /* client: number; the listener is conn_listener(c) */
 	/*
-	 * held: its binding, or its protocol, is not that of the current snapshot any more; it is as it was
-	 * in this one, for what is running on it
+	 * held: its binding, or its protocol, is not that of the current snapshot any more; it is
+	 * as it was in this one, for what is running on it
 	 */
 	struct snapshot *old;
 	uint64_t cut_at;                /* clock_ms(); 0: it may drain for as long as it likes */
@@ -228,7 +228,9 @@ size_t conn_window(struct conn *to, bool full);
 /* Read again what lies in `in`, as if it had just come (after an exchange has ended). */
 void conn_wake(struct conn *c);
 
-/* Behind a change of what is due (expect_due, write_due, look_due): the deadline is the earliest. */
+/*
+ * Behind a change of what is due (expect_due, write_due, look_due): the deadline is the earliest.
+ */
 void conn_arm(struct conn *c);
 /* protocol->late(c, reason) in `ms`, unless said anew or cleared. */
 void conn_expect(struct conn *c, uint64_t ms, enum reason reason);

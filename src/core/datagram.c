@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A table of flows a worker, and a list of them a binding, oldest look first: a datagram only stores the time,
- * and who was used since its last look is put back when somebody has to go. Answers of a pass leave
- * in one call; what a peer says is copied out of the inbox into the pass's memory until then.
+ * A table of flows a worker, and a list of them a binding, oldest look first: a datagram only
+ * stores the time, and who was used since its last look is put back when somebody has to go.
+ * Answers of a pass leave in one call; what a peer says is copied out of the inbox into the pass's
+ * memory until then.
  */
 #include "core/datagram.h"
 

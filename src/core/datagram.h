@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Sockets of datagrams on the road. What comes from one source to one of our addresses is a flow (or what
- * has one value of a field, from wherever it comes: flow by FIELD), and the client's side of it is a conn like any other, but without a descriptor: it is read from the
- * listener's socket and written through it. A peer's conn has a connected socket of its own. Of both
- * each read is one datagram and each write is one; none is merged, cut or kept: what the kernel
- * does not take is dropped and counted.
+ * Sockets of datagrams on the road. What comes from one source to one of our addresses is a flow
+ * (or what has one value of a field, from wherever it comes: flow by FIELD), and the client's side
+ * of it is a conn like any other, but without a descriptor: it is read from the listener's socket
+ * and written through it. A peer's conn has a connected socket of its own. Of both each read is one
+ * datagram and each write is one; none is merged, cut or kept: what the kernel does not take is
+ * dropped and counted.
  */
 #ifndef MILLRACE_CORE_DATAGRAM_H
 #define MILLRACE_CORE_DATAGRAM_H
@@ -25,7 +26,9 @@ enum { FLOW_OF_VALUE = -1 };            /* the number of no link */
 /* All that makes two flows two, in the order of a hash without holes. */
 struct flow_key {
 	uint8_t source[16], local[16];  /* IPv4 mapped; local: `::` where all come to one */
-	/* of a source on one link; FLOW_OF_VALUE: `source` is the hash of a field's value, port 0 */
+	/*
+	 * of a source on one link; FLOW_OF_VALUE: `source` is the hash of a field's value, port 0
+	 */
 	uint32_t scope;
 	uint16_t port, binding;
 };
@@ -46,8 +49,8 @@ struct flow {
 };
 
 /*
- * A socket that is connected to a peer, or was: sockets cost more than all else of a short flow. One that is
- * used again has another port, and what came to the one before is dropped.
+ * A socket that is connected to a peer, or was: sockets cost more than all else of a short flow.
+ * One that is used again has another port, and what came to the one before is dropped.
  */
 struct door {
 	struct loop_event event;
@@ -77,7 +80,10 @@ bool door_close_free(struct engine *e);
 
 /* A turn of a peer's connection that is readable. */
 void datagram_read(struct conn *c);
-/* One datagram, empty ones too; to a client it leaves at the end of the pass: its bytes live so long. */
+/*
+ * One datagram, empty ones too; to a client it leaves at the end of the pass: its bytes live so
+ * long.
+ */
 void datagram_write(struct conn *c, struct slice s);
 /* Where a flow's datagrams come to. */
 void datagram_local(const struct conn *c, struct addr *a);

@@ -473,7 +473,10 @@ engine_is_idle(const struct engine *e)
 static void
 engine_close_conns(struct engine *e)
 {
-	/* Clients first: no question is asked anew of another peer. What closes with them stays linked. */
+	/*
+	 * Clients first: no question is asked anew of another peer. What closes with them stays
+	 * linked.
+	 */
 	for (struct conn *c = e->conns; c != NULL; c = c->all_next)
 		if (c->side == SIDE_CLIENT && c->tunnel == NULL && lane_is(c))
 			lane_broken(c, REASON_SHUTDOWN);

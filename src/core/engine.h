@@ -21,8 +21,8 @@ struct binding {
 	const struct listener *listener;        /* in the current snapshot; NULL: gone */
 	uint64_t fingerprint;
 	/*
-	 * held: the current one does not have it, and the listener is of this one, which serves who is
-	 * waiting until its sockets close
+	 * held: the current one does not have it, and the listener is of this one, which serves who
+	 * is waiting until its sockets close
 	 */
 	struct snapshot *old;
 	bool listed;                            /* in the current snapshot */
@@ -109,8 +109,8 @@ int engine_socket(const struct engine *e, uint16_t binding);
 void engine_unaccept(struct engine *e, uint16_t binding, int fd);
 /*
  * Swaps: takes over the hold on `s` (bindings[], shared_at[], log_sinks[] are set), lets go of the
- * old one. Connections whose binding says what it said go on under the new one, others keep the old for
- * what is running on them, and end.
+ * old one. Connections whose binding says what it said go on under the new one, others keep the old
+ * for what is running on them, and end.
  */
 void engine_adopt(struct engine *e, struct snapshot *s);
 /* Nobody listens there any more: who waits is accepted, then its sockets close. */

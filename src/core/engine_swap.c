@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * From one snapshot to the next while connections are open. Whose binding, or whose upstream, frames and
- * negotiates as it did goes on under the new one, with its next question; the others keep the old one for
- * what is running on them, and end. What keeps an old snapshot says so (`old`): nothing else that
- * outlives an exchange points into one.
+ * From one snapshot to the next while connections are open. Whose binding, or whose upstream,
+ * frames and negotiates as it did goes on under the new one, with its next question; the others
+ * keep the old one for what is running on them, and end. What keeps an old snapshot says so
+ * (`old`): nothing else that outlives an exchange points into one.
  */
 #include <stdlib.h>
 
@@ -239,8 +239,9 @@ end_oldest(struct engine *e)
 			cut(c);
 			count++;
 		}
-	log_line(LOG_NOTICE, "more than %d configurations are in use: %zu connections that began under the "
-	    "oldest were cut", SNAPSHOTS_MOST, count);
+	log_line(LOG_NOTICE,
+	    "more than %d configurations are in use: %zu connections that began under the oldest "
+	    "were cut", SNAPSHOTS_MOST, count);
 }
 
 /* ------------------------------------------------------------------ the swap */

@@ -506,8 +506,8 @@ exchange_question_data(struct exchange *ex, struct slice data, bool last)
 }
 
 /*
- * The exchange may be older than a swap. Its connection is of the current snapshot, where that frames
- * as its own does.
+ * The exchange may be older than a swap. Its connection is of the current snapshot, where that
+ * frames as its own does.
  */
 static void
 exchange_outlive(struct conn *c, const struct exchange *ex)

@@ -148,8 +148,8 @@ exchange_is_asked(const struct exchange *ex)
 /* ------------------------------------------------------------------ how it is decided */
 
 /*
- * The server of the listener for the question that is there: ex->server, and what is told of who asks is
- * taken or dropped. False: none has that host.
+ * The server of the listener for the question that is there: ex->server, and what is told of who
+ * asks is taken or dropped. False: none has that host.
  */
 MUST_USE bool exchange_find_server(struct exchange *ex, const struct listener *l);
 /*
@@ -194,14 +194,17 @@ void exchange_congestion(struct exchange *ex, struct conn *c, bool congested);
 /* ------------------------------------------------------------------ for who has no connection */
 
 /*
- * A stand-in for an exchange that never was: its arena is there, all else is made empty. Its fields may be asked
- * for and conditions on it tried; it is never ended, nor given to who would.
+ * A stand-in for an exchange that never was: its arena is there, all else is made empty. Its fields
+ * may be asked for and conditions on it tried; it is never ended, nor given to who would.
  */
 void exchange_stand_in(struct exchange *ex, struct engine *e, const struct addr *src);
 
 /* ------------------------------------------------------------------ for handlers */
 
-/* The peer has not got a byte of the question yet: it may still be asked of another, whatever it is. */
+/*
+ * The peer has not got a byte of the question yet: it may still be asked of another, whatever it
+ * is.
+ */
 bool exchange_is_untouched(const struct exchange *ex);
 /*
  * A new connection to that peer, begun with the PROXY header that the upstream wants; `alone`: it

@@ -22,7 +22,10 @@ enum field_type {
 	FIELD_ADDRESS,
 	/* of values alone: a word that is neither text nor integer: true, null, 1.5 */
 	FIELD_BARE,
-	/* not of values: each says what it is (JSON), and a literal by its form what it is compared as */
+	/*
+	 * not of values: each says what it is (JSON), and a literal by its form what it is compared
+	 * as
+	 */
 	FIELD_ANY,
 };
 

@@ -49,7 +49,10 @@ hops_take(struct exchange *ex)
 	struct builder b = builder_on(arena_alloc(&ex->arena, DIGITS), DIGITS);
 	uint64_t left;
 
-	/* asked elsewhere in place of a failure: it is still one hop; or a step has set it to no number */
+	/*
+	 * asked elsewhere in place of a failure: it is still one hop; or a step has set it to no
+	 * number
+	 */
 	if (ex->hop_counted || !read_hops(m, &left))
 		return true;
 	ex->hop_counted = true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The client's side of a lane: messages off the wire become exchanges, answers go back in their order.
- * It also makes the one message of what comes in parts (HTTP bodies), for both sides.
+ * The client's side of a lane: messages off the wire become exchanges, answers go back in their
+ * order. It also makes the one message of what comes in parts (HTTP bodies), for both sides.
  */
 #include "core/lane.h"
 
@@ -319,7 +319,10 @@ question(struct conn *c, struct lane *l, const struct unit *u)
 
 	exchange_set_unit(ex, u);
 	exchange_message(ex);
-	/* It may be over, and its memory another's: the connection knows whether it is to be read again. */
+	/*
+	 * It may be over, and its memory another's: the connection knows whether it is to be read
+	 * again.
+	 */
 	if (unlikely(c->exchange != NULL || (c->hold & HOLD_IDLE) != 0))
 		return false;
 	if (l->count >= l->most)
@@ -559,8 +562,8 @@ next_late(const struct conn *c, const struct listener_settings *s, uint64_t idle
 }
 
 /*
- * One deadline for all: when it comes it is looked at what is late, so that a message costs a store and
- * no more.
+ * One deadline for all: when it comes it is looked at what is late, so that a message costs a store
+ * and no more.
  */
 static void
 arm(struct conn *c)
@@ -574,8 +577,9 @@ arm(struct conn *c)
 	struct lateness late = next_late(c, limits, s->idle_timeout);
 
 	/* While it has to read, or waits for its answers, nothing of these is its fault. */
-	conn_expect(c, late.in != UINT64_MAX ? late.in : MAX_OF(s->idle_timeout, (uint64_t)LOOP_TICK),
-	    late.reason);
+	if (late.in == UINT64_MAX)
+		late.in = MAX_OF(s->idle_timeout, (uint64_t)LOOP_TICK);
+	conn_expect(c, late.in, late.reason);
 }
 
 static void
@@ -821,7 +825,8 @@ give(struct exchange *ex, struct conn *c)
 	struct lane *l = conn_state(c);
 
 	ex->sent = ex->wire.n;
-	if (likely(lane_codec(c)->pairing != CODEC_IN_ORDER || next_in_order(l) == ex || ex->talk)) {
+	if (likely(lane_codec(c)->pairing != CODEC_IN_ORDER || next_in_order(l) == ex ||
+	    ex->talk)) {
 		lane_put(c, ex->wire);
 		return;
 	}
@@ -924,7 +929,9 @@ lane_send(struct exchange *ex, struct conn *c, const struct part *part)
 		give_parts(ex, c, part);
 }
 
-/* A question without an answer fails without one; else, where there are no words, order is broken. */
+/*
+ * A question without an answer fails without one; else, where there are no words, order is broken.
+ */
 bool
 lane_fail(struct exchange *ex, struct conn *c, enum reason reason)
 {

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The road of a connection whose messages are turns: each question is an exchange of its own, several
- * may be under way, and their answers are paired, put in order, and given back to who asked. What is
- * a message, and what pairs two of them, the protocol's codec says.
+ * The road of a connection whose messages are turns: each question is an exchange of its own,
+ * several may be under way, and their answers are paired, put in order, and given back to who
+ * asked. What is a message, and what pairs two of them, the protocol's codec says.
  *
- *   client side (lane.c)       questions become exchanges, in the order they came; answers are written in that
- *                              order where the protocol pairs by order, else as they come
- *   peer side (lane_peer.c)    questions wait in slots for their answers. The connection is shared by many
- *                              clients where messages are independent; else it is one client's own
+ *   client side (lane.c)     questions become exchanges, in the order they came; answers are
+ *                            written in that order where the protocol pairs by order, else as
+ *                            they come
+ *   peer side (lane_peer.c)  questions wait in slots for their answers. The connection is shared
+ *                            by many clients where messages are independent; else it is one
+ *                            client's own, or for one question (of HTTP)
  *
- * A lane is the state of its connection (conn_state). What goes wrong with a connection is told to each
- * exchange on it; one that is given up keeps its place at the peer, and its answer is swallowed.
+ * A lane is the state of its connection (conn_state). What goes wrong with a connection is told to
+ * each exchange on it; one that is given up keeps its place at the peer, and its answer is
+ * swallowed.
  */
 #ifndef MILLRACE_CORE_LANE_H
 #define MILLRACE_CORE_LANE_H
@@ -29,7 +32,10 @@ struct lane {
 	struct held *held;              /* client: whole answers that may still be dropped; or NULL */
 	uint64_t bucket;                /* client: of message_rate */
 	uint32_t count, most;           /* client: how many are not answered, and may be */
-	/* client: ms after it opened: a message came last, the unfinished one began (0: none has), a heartbeat was sent */
+	/*
+	 * client: ms after it opened: a message came last, the unfinished one began (0: none has),
+	 * a heartbeat was sent
+	 */
 	uint32_t touched, begun, beaten;
 	uint8_t missed;                 /* heartbeats that brought nothing */
 	bool heard;                     /* a whole message came on it */
@@ -73,7 +79,9 @@ lane_codec(const struct conn *c)
 
 /* ------------------------------------------------------------------ for conn.c and engine.c */
 
-/* A connection of messages, on the road. (One that became a talk has its one exchange, as others.) */
+/*
+ * A connection of messages, on the road. (One that became a talk has its one exchange, as others.)
+ */
 static inline bool
 lane_is(const struct conn *c)
 {
@@ -116,14 +124,14 @@ MUST_USE bool lane_write(struct exchange *ex, struct draft *d, struct slice *wir
 /* ------------------------------------------------------------------ for proxy */
 
 /*
- * A connection to that peer for the exchange (ex->peer): its own, a shared one, or a new one that is not
- * connected yet; the question may be sent at once. False: errno.
+ * A connection to that peer for the exchange (ex->peer): its own, a shared one, or a new one that
+ * is not connected yet; the question may be sent at once. False: errno.
  */
 MUST_USE bool lane_reach(struct exchange *ex, const struct protocol_ops *protocol,
     const struct upstream *u, const struct peer *p);
 /*
- * The peer of that upstream that knows the client already, by a connection of its own; NULL: any may be
- * asked, or the one that knows it was tried.
+ * The peer of that upstream that knows the client already, by a connection of its own; NULL: any
+ * may be asked, or the one that knows it was tried.
  */
 const struct peer *lane_known_peer(
     const struct exchange *ex, const struct upstream *u, const struct peer_set *tried);
@@ -132,8 +140,8 @@ void lane_expect(struct exchange *ex, uint64_t ms);
 /* No answer will come: the question is one-way for its client, or for the peer. */
 bool lane_is_one_way(const struct exchange *ex);
 /*
- * All of the client's bytes from this question on are its peer's, unread: the exchange becomes a talk.
- * False: earlier questions are not answered yet; it comes again when they are.
+ * All of the client's bytes from this question on are its peer's, unread: the exchange becomes a
+ * talk. False: earlier questions are not answered yet; it comes again when they are.
  */
 MUST_USE bool lane_pin(struct exchange *ex);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The peer's side of a lane: who asked what on a connection, and which answer is whose. A question has
- * a slot from when it is sent to when its answer has come, even if nobody waits for it any more: so no
- * answer is ever taken for another's.
+ * The peer's side of a lane: who asked what on a connection, and which answer is whose. A question
+ * has a slot from when it is sent to when its answer has come, even if nobody waits for it any
+ * more: so no answer is ever taken for another's.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -402,8 +402,8 @@ reach_shared(struct exchange *ex, const struct protocol_ops *protocol, const str
 }
 
 /*
- * One to a peer, however much waits on it: what is said on a second would overtake, and be said to one that
- * knows nothing. (The client is held while its peer does not take what it asks.)
+ * One to a peer, however much waits on it: what is said on a second would overtake, and be said to
+ * one that knows nothing. (The client is held while its peer does not take what it asks.)
  */
 static struct asked *
 reach_own(struct exchange *ex, const struct protocol_ops *protocol, const struct upstream *u,
@@ -441,9 +441,9 @@ lane_known_peer(
 	struct peer_run *const *runs = ex->snapshot->upstream_runs[u->index].peers;
 
 	for (const struct asked *a = l->asked; a != NULL; a = a->list_next)
-		for (const struct peer *p = u->peers; !a->leaving && p < u->peers + u->peer_count; p++)
-			if (runs[p->index] == a->run && !peer_set_has(tried, p))
-				return p;
+		for (size_t i = 0; !a->leaving && i < u->peer_count; i++)
+			if (runs[i] == a->run && !peer_set_has(tried, &u->peers[i]))
+				return &u->peers[i];
 	return NULL;
 }
 
@@ -501,10 +501,12 @@ lane_expect(struct exchange *ex, uint64_t ms)
 bool
 lane_is_one_way(const struct exchange *ex)
 {
+	const struct codec *asks = ex->client != NULL ? lane_codec(ex->client) : NULL;
+
 	return (ex->unit != NULL && ex->unit->one_way) ||
-	       (ex->client != NULL && ex->client->protocol->codec != NULL &&
-		   lane_codec(ex->client)->pairing == CODEC_NONE) ||
-	       (ex->peer != NULL && lane_is(ex->peer) && lane_codec(ex->peer)->pairing == CODEC_NONE);
+	       (asks != NULL && asks->pairing == CODEC_NONE) ||
+	       (ex->peer != NULL && lane_is(ex->peer) &&
+		   lane_codec(ex->peer)->pairing == CODEC_NONE);
 }
 
 /* What is said to a peer of another protocol than the client's. */
@@ -566,7 +568,8 @@ ask(struct exchange *ex, struct conn *c)
 	}
 	fault = make_question(ex, k, id, &wire);
 	if (fault != NULL) {
-		log_line(LOG_WARN, "a question cannot be written as %s: %s", c->protocol->name, fault);
+		log_line(LOG_WARN, "a question cannot be written as %s: %s", c->protocol->name,
+		    fault);
 		if (ex->place != 0)
 			take_back(a, ex->place);
 		ex->place = 0;
@@ -648,17 +651,19 @@ static void
 unasked(struct asked *a, const struct unit *u)
 {
 	if (a->owner != NULL && a->owner->protocol->codec == lane_codec(a->conn))
-		lane_put(a->owner, codec_alone(lane_codec(a->conn), u, &a->conn->engine->loop.scratch));
+		lane_put(a->owner,
+		    codec_alone(lane_codec(a->conn), u, &a->conn->engine->loop.scratch));
 	else
 		engine_count(&a->conn->engine->shared->reasons[REASON_UNASKED], 1);
 }
 
 /*
- * To who speaks another protocol the answer is a body, in which stands the id that its question's body
- * had, and not ours. `room` is for a unit.
+ * To who speaks another protocol the answer is a body, in which stands the id that its question's
+ * body had, and not ours. `room` is for a unit.
  */
 static const struct unit *
-with_its_id(const struct exchange *ex, const struct codec *k, const struct unit *u, struct unit *room)
+with_its_id(const struct exchange *ex, const struct codec *k, const struct unit *u,
+    struct unit *room)
 {
 	struct scratch *scratch = &ex->engine->loop.scratch;
 	_Alignas(8) unsigned char state[CODEC_STATE] = "";
@@ -668,7 +673,8 @@ with_its_id(const struct exchange *ex, const struct codec *k, const struct unit 
 	if (k->body_id == NULL || ex->client == NULL || ex->client->protocol->codec == k)
 		return u;
 	id = k->body_id(k, question_body(ex));
-	if (id.n == 0 || k->body_id(k, unit_body(u)).n == 0 || k->id_set(k, u, id, scratch, &wire) != NULL)
+	if (id.n == 0 || k->body_id(k, unit_body(u)).n == 0 ||
+	    k->id_set(k, u, id, scratch, &wire) != NULL)
 		return u;
 	k->begin(k, state, false);
 	while ((verdict = k->next(k, state, wire, scratch, room)) == CODEC_SKIP)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A key's bucket is found by its keyed hash in the one set where it may be. A key that is new takes the
- * place of the one whose bucket is fullest: most often that one is full, and nothing is forgotten.
+ * A key's bucket is found by its keyed hash in the one set where it may be. A key that is new takes
+ * the place of the one whose bucket is fullest: most often that one is full, and nothing is
+ * forgotten.
  */
 #include "core/limit.h"
 

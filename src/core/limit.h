@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * limit NAME { key FIELD; rate 5/m; burst 5; }: how often something may be asked with one value of a
- * field, by all workers together. The table has a fixed size and no locks: where two meet, a count
- * may be lost, and where it is full, those forgotten are the ones that have asked for least.
+ * limit NAME { key FIELD; rate 5/m; burst 5; }: how often something may be asked with one value of
+ * a field, by all workers together. The table has a fixed size and no locks: where two meet, a
+ * count may be lost, and where it is full, those forgotten are the ones that have asked for least.
  */
 #ifndef MILLRACE_CORE_LIMIT_H
 #define MILLRACE_CORE_LIMIT_H

@@ -598,7 +598,9 @@ compile_pattern(struct reading *r, struct condition *c, const struct expression 
 	return c->regex != NULL;
 }
 
-/* What a literal is compared as, where its form says so: 5 and 1..9; true, null, 1.5; "text", text. */
+/*
+ * What a literal is compared as, where its form says so: 5 and 1..9; true, null, 1.5; "text", text.
+ */
 static enum test
 form_of(const struct value *v)
 {

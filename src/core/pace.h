@@ -43,8 +43,8 @@ pace_release(struct pace *p, uint64_t now)
 }
 
 /*
- * At least `rate` bytes a second (0: any) since the stretch began, of which the first `grace` ms are
- * not judged. `bytes` is what is counted by `now`; it is not held.
+ * At least `rate` bytes a second (0: any) since the stretch began, of which the first `grace` ms
+ * are not judged. `bytes` is what is counted by `now`; it is not held.
  */
 MUST_USE bool pace_is_kept(
     const struct pace *p, uint64_t bytes, uint64_t now, uint64_t rate, uint64_t grace);

@@ -74,7 +74,9 @@ read_escape(struct reader *r)
 	return true;
 }
 
-/* Behind [:alpha:], whose brackets are not the class's; 0: not understood, nor are [.x.] and [=x=]. */
+/*
+ * Behind [:alpha:], whose brackets are not the class's; 0: not understood, nor are [.x.] and [=x=].
+ */
 static size_t
 skip_named_class(struct slice text, size_t at)
 {

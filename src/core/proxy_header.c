@@ -248,7 +248,8 @@ map_v4(struct addr *a)
 
 /*
  * A client that a proxy told us of need not be of the family of the connection: it is what matters.
- * An IPv4 address beside one of IPv6 is mapped; where it came in by a Unix socket, the other end is any.
+ * An IPv4 address beside one of IPv6 is mapped; where it came in by a Unix socket, the other end is
+ * any.
  */
 static void
 match_families(struct addr *src, struct addr *dst)

@@ -25,8 +25,8 @@ struct proxy_header {
 /* Of the header that `in` begins with: its length; 0: more bytes are needed; -1: this is none. */
 MUST_USE ssize_t proxy_header_parse(struct slice in, struct proxy_header *out);
 /*
- * Addresses that the version cannot say together become UNKNOWN; a client's IP address it can always say: where
- * it connected to is then mapped to IPv6, or any.
+ * Addresses that the version cannot say together become UNKNOWN; a client's IP address it can
+ * always say: where it connected to is then mapped to IPv6, or any.
  */
 void proxy_header_write_v1(struct builder *b, const struct addr *src, const struct addr *dst);
 void proxy_header_write_v2(struct builder *b, const struct addr *src, const struct addr *dst);

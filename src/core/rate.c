@@ -25,7 +25,9 @@ take_one(const struct rate_limit *limit, uint64_t full, uint64_t now, uint64_t *
 {
 	uint64_t empty = full > now ? full - now : 0;
 
-	/* Emptier than can be: the limit was another before a reload, and the bucket begins anew. */
+	/*
+	 * Emptier than can be: the limit was another before a reload, and the bucket begins anew.
+	 */
 	if (unlikely(empty > limit->all))
 		empty = 0;
 	empty += limit->each;

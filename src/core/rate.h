@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * How often something may happen: a bucket of so many, filled at a rate. It is kept as one number, the
- * time at which the bucket will be full again, so that what several processes share needs no lock.
+ * How often something may happen: a bucket of so many, filled at a rate. It is kept as one number,
+ * the time at which the bucket will be full again, so that what several processes share needs no
+ * lock.
  */
 #ifndef MILLRACE_CORE_RATE_H
 #define MILLRACE_CORE_RATE_H

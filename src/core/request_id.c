@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A number that goes up, enciphered: a permutation, so that a process never makes the same id
- * twice, with a random key, so that nobody sees the number. Block and key are words, the low one first.
+ * twice, with a random key, so that nobody sees the number. Block and key are words, the low one
+ * first.
  */
 #include "core/request_id.h"
 

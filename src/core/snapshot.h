@@ -79,7 +79,8 @@ snapshot_hold(struct snapshot *s)
 }
 
 /*
- * Frees it with the last holder, from the end of the pass on; at once where there is no engine (NULL).
+ * Frees it with the last holder, from the end of the pass on; at once where there is no engine
+ * (NULL).
  */
 void snapshot_release(struct engine *e, struct snapshot *s);
 /* Those that nobody holds, at once. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Who is believed about the client that asks through it: real_ip { … }. Once the server is known and
- * before the route is chosen, ex->src becomes the real client; what others say of who
- * asks is dropped.
+ * Who is believed about the client that asks through it: real_ip { … }. Once the server is known
+ * and before the route is chosen, ex->src becomes the real client; what others say of who asks is
+ * dropped.
  */
 #ifndef MILLRACE_CORE_TRUST_H
 #define MILLRACE_CORE_TRUST_H
@@ -36,10 +36,10 @@ trust_matters(const struct trust *t, const struct message *m)
 }
 
 /*
- * Where it matters. The connection of ex is trusted: ex->trusted, ex->src and ex->id are what its fields say.
- * It is not: fields that say who asks (Forwarded, X-Forwarded-*, X-Real-IP, the one that is configured)
- * are removed. Removed in both cases: those whose name is one of these with `_` for `-`, which
- * CGI cannot tell apart.
+ * Where it matters. The connection of ex is trusted: ex->trusted, ex->src and ex->id are what its
+ * fields say. It is not: fields that say who asks (Forwarded, X-Forwarded-*, X-Real-IP, the one
+ * that is configured) are removed. Removed in both cases: those whose name is one of these with `_`
+ * for `-`, which CGI cannot tell apart.
  */
 void trust_question(struct exchange *ex);
 

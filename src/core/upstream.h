@@ -51,8 +51,8 @@ struct peer_shared {
 };
 
 /*
- * What one worker has at one peer of an upstream: in its own part of shared memory, so that no count is
- * shared, and none is left behind by a worker that dies.
+ * What one worker has at one peer of an upstream: in its own part of shared memory, so that no
+ * count is shared, and none is left behind by a worker that dies.
  */
 struct peer_count {
 	_Atomic uint32_t key;           /* of its peer_shared (upstream_key); 0: free */

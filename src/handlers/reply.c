@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * reply "TEXT" { FIELD VALUE; }: a message made here. The text is its body; what marks where it ends,
- * its length and what pairs it with the question are the codec's business. What is known when the
- * configuration is read is written then, once, to see that it can be.
+ * reply "TEXT" { FIELD VALUE; }: a message made here. The text is its body; what marks where it
+ * ends, its length and what pairs it with the question are the codec's business. What is known when
+ * the configuration is read is written then, once, to see that it can be.
  */
 #include "core/exchange.h"
 #include "core/text.h"

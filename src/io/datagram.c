@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The headers of a batch stand ready; only those that a call has used are made anew. The room
- * for what comes is address space: pages are there once a datagram was that long. Rooms do not begin at the
- * same place of a page, so that their first bytes do not compete for the same lines of the cache.
+ * The headers of a batch stand ready; only those that a call has used are made anew. The room for
+ * what comes is address space: pages are there once a datagram was that long. Rooms do not begin at
+ * the same place of a page, so that their first bytes do not compete for the same lines of the
+ * cache.
  */
 #include "io/datagram.h"
 

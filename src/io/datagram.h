@@ -46,9 +46,9 @@ MUST_USE bool datagram_put(struct datagram_outbox *out, int fd, struct slice byt
 size_t datagram_send(struct datagram_outbox *out);
 
 /*
- * A socket for one peer. Disconnected it has no port and gets nothing; it may be connected again, and has
- * another port then. What still lies in it came to the port before; so did an error, which the first write
- * or read tells.
+ * A socket for one peer. Disconnected it has no port and gets nothing; it may be connected again,
+ * and has another port then. What still lies in it came to the port before; so did an error, which
+ * the first write or read tells.
  */
 MUST_USE int datagram_open_socket(int family);
 /* False with errno. *port: its own. */
@@ -59,8 +59,8 @@ MUST_USE bool datagram_disconnect(int fd);
 /* On a socket that is bound, or will be: what is told of those that come, and how many may wait. */
 MUST_USE bool datagram_prepare(int fd, const struct addr *bound);
 /*
- * All that comes to the group of sockets that this is one of comes to one of them; or, as before, to each
- * what its source makes of it. False with errno: nothing has changed.
+ * All that comes to the group of sockets that this is one of comes to one of them; or, as before,
+ * to each what its source makes of it. False with errno: nothing has changed.
  */
 MUST_USE bool datagram_gather(int fd, bool all);
 

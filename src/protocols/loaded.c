@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The codec of a loaded protocol. The module is asked; whether its answer can be is looked at before
- * anything is done with it, so that a wrong one is a message that cannot be read or written.
+ * The codec of a loaded protocol. The module is asked; whether its answer can be is looked at
+ * before anything is done with it, so that a wrong one is a message that cannot be read or written.
  */
 #include "protocols/loaded.h"
 
@@ -331,7 +331,9 @@ open(const struct loaded *x, bool question, struct slice wire, struct scratch *s
 static struct unit
 bad(struct slice in, const char *fault)
 {
-	return (struct unit){ .wire = slice_first(in, 0), .inner = slice_first(in, 0), .fault = fault };
+	struct slice none = slice_first(in, 0);
+
+	return (struct unit){ .wire = none, .inner = none, .fault = fault };
 }
 
 static enum codec_verdict
@@ -422,8 +424,8 @@ check_written(const struct loaded *x, struct slice wire, bool question)
 }
 
 static const char *
-take_written(
-    const struct loaded *x, int result, const struct millrace_out *out, bool question, struct slice *wire)
+take_written(const struct loaded *x, int result, const struct millrace_out *out, bool question,
+    struct slice *wire)
 {
 	if (out->full)
 		return "too_long";
@@ -681,9 +683,8 @@ init(struct loaded *x)
 		.idempotent = p->is_idempotent != NULL ? idempotent : NULL,
 		.ping = p->make_ping != NULL ? ping : NULL,
 	};
-	x->ops = (struct protocol_ops){ LANE_OPS, .name = p->name, .fields = x->fields, .codec = k };
-	if (k->datagrams)
-		x->ops.traits |= PROTOCOL_DATAGRAMS;
+	x->ops = (struct protocol_ops){
+		LANE_OPS, .name = p->name, .fields = x->fields, .codec = k };
 }
 
 struct protocol_ops *

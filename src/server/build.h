@@ -45,8 +45,8 @@ MUST_USE struct snapshot *build_snapshot(const struct build_input *in, struct di
 bool build_print_effective(const struct build_input *in, struct diag *diag, FILE *to);
 
 /*
- * -D of one module, in->path: its directives and handlers; `show` is called for each of its protocols.
- * False: errors.
+ * -D of one module, in->path: its directives and handlers; `show` is called for each of its
+ * protocols. False: errors.
  */
 bool build_print_module(const struct build_input *in, struct diag *diag, FILE *to, bool roff,
     void (*show)(const struct protocol_ops *ops, bool roff));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The examples of a protocol, tried: cut at every byte each is one message, what is said of it holds, and
- * written anew it is the same bytes. What may be written in several ways (another boundary, blanks
- * round JSON, lines of a header, escapes that need not be) is read again instead.
+ * The examples of a protocol, tried: cut at every byte each is one message, what is said of it
+ * holds, and written anew it is the same bytes. What may be written in several ways (another
+ * boundary, blanks round JSON, lines of a header, escapes that need not be) is read again instead.
  */
 #include "core/match.h"
 #include "protocols/frame/declared.h"
@@ -47,8 +47,8 @@ static const struct slice nothing = { NULL, 0 };
 /* ------------------------------------------------------------------ read */
 
 /*
- * All of `in`, of which `cut` bytes come first: how many messages it is, the last one in *u; negative:
- * it is malformed, u->fault says how.
+ * All of `in`, of which `cut` bytes come first: how many messages it is, the last one in *u;
+ * negative: it is malformed, u->fault says how.
  */
 static int
 read_cut(const struct trial *t, struct slice in, size_t cut, struct unit *u)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Modules: found and loaded before anything else is read, for their words may stand anywhere; each row
- * that they bring is looked at before it becomes one of ours; their protocols are ready once
+ * Modules: found and loaded before anything else is read, for their words may stand anywhere; each
+ * row that they bring is looked at before it becomes one of ours; their protocols are ready once
  * their settings were read.
  */
 #include "server/build_inner.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The protocols that a configuration may name: builtin ones, those that are builtin declarations, what
- * modules offer, and those that it declares itself. What is built first is found by name from then on.
+ * The protocols that a configuration may name: builtin ones, those that are builtin declarations,
+ * what modules offer, and those that it declares itself. What is built first is found by name from
+ * then on.
  */
 #include "core/match.h"
 #include "protocols/frame/frame_builtin.h"

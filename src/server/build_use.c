@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a block says and its protocol has no use for, by the one list in core/settings.c. Said is what is
- * other than it would be without a word: what is inherited is for all, and what -T prints can be read.
+ * What a block says and its protocol has no use for, by the one list in core/settings.c. Said is
+ * what is other than it would be without a word: what is inherited is for all, and what -T prints
+ * can be read.
  */
 #include "server/build_inner.h"
 

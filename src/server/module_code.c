@@ -29,7 +29,9 @@ struct module_code {
 	uint8_t hash[DIGEST_SHA1];
 	size_t size;
 	unsigned holders;
-	/* open as long as the code is there: the loader knows it by the path that this number makes */
+	/*
+	 * open as long as the code is there: the loader knows it by the path that this number makes
+	 */
 	int fd;
 	void *handle;
 	const struct millrace_module *table;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The code of modules in this process. It is loaded from the bytes that were read and checked (a memfd),
- * never from a path: a worker without rights, which has them from the bundle, runs exactly what the
- * check ran, whatever becomes of the file.
+ * The code of modules in this process. It is loaded from the bytes that were read and checked (a
+ * memfd), never from a path: a worker without rights, which has them from the bundle, runs exactly
+ * what the check ran, whatever becomes of the file.
  *
  * Equal bytes are loaded once, whoever asks; each asker holds them, and what nobody holds is
  * unloaded. This is the one thing that a build of a snapshot shares with the process it runs in.

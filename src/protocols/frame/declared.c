@@ -178,7 +178,10 @@ media_type(enum frame_format format)
 
 /* ------------------------------------------------------------------ sending on */
 
-/* What ends a message stands outside of it: a flag that is one between two, the line end behind a bare number. */
+/*
+ * What ends a message stands outside of it: a flag that is one between two, the line end behind a
+ * bare number.
+ */
 static bool
 shares_ends(const struct frame *f)
 {
@@ -250,5 +253,6 @@ declared_init(struct declared *x, const char *name)
 	k->error = x->error != NULL ? error : NULL;
 	k->set = declared_set;
 	k->idempotent = x->idempotent_count > 0 ? idempotent : NULL;
-	x->ops = (struct protocol_ops){ LANE_OPS, .name = name, .fields = declared_fields, .codec = k };
+	x->ops = (struct protocol_ops){
+		LANE_OPS, .name = name, .fields = declared_fields, .codec = k };
 }

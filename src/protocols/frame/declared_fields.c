@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a configuration may ask of a message: msg.NAME, msg[0], msg.a.b, msg.len, msg.body. What it
- * asks of bodies of JSON is known when it is built, and found in one walk over the body when the first
- * of it is asked for. Of a body that is not JSON nothing is found: every condition on it is as if
- * the field were absent, and the message is routed all the same.
+ * asks of bodies of JSON is known when it is built, and found in one walk over the body when the
+ * first of it is asked for. Of a body that is not JSON nothing is found: every condition on it is
+ * as if the field were absent, and the message is routed all the same.
  */
 #include "core/exchange.h"
 #include "protocols/frame/declared.h"

@@ -334,8 +334,8 @@ enum frame_id {
 	FRAME_ID_FOUND,
 	FRAME_ID_NONE,
 	/*
-	 * It cannot be told: there are two, or one that is too long, or what cannot be read holds one. Another
-	 * reader may find one all the same, and it would not be ours.
+	 * It cannot be told: there are two, or one that is too long, or what cannot be read holds
+	 * one. Another reader may find one all the same, and it would not be ours.
 	 */
 	FRAME_ID_DOUBTFUL
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * From what stands in a protocol block to a struct frame: the words of each row, then frame_check over
- * all of it, whose mistakes are shown where the row stands that makes them.
+ * From what stands in a protocol block to a struct frame: the words of each row, then frame_check
+ * over all of it, whose mistakes are shown where the row stands that makes them.
  */
 #include "protocols/frame/frame_rows.h"
 
@@ -283,7 +283,9 @@ shape_length(struct shaping *x, const struct filled *line, bool *counts)
 	const struct length_line *from = line->data;
 	struct words w = words_of(x->r, &from->words, line->statement);
 	static const char *const words[] = {
-		[FRAME_COUNTS_WHOLE] = "whole", [FRAME_COUNTS_BODY] = "body", [FRAME_COUNTS_AFTER] = "after"
+		[FRAME_COUNTS_WHOLE] = "whole",
+		[FRAME_COUNTS_BODY] = "body",
+		[FRAME_COUNTS_AFTER] = "after",
 	};
 	struct frame *f = x->f;
 	struct frame_length length = { .number = take_kind(&w) };
@@ -298,7 +300,8 @@ shape_length(struct shaping *x, const struct filled *line, bool *counts)
 		if (i == ARRAY_COUNT(words))
 			wrong(&w, v->span, "a length counts whole, body or after");
 		else if (*counts && f->counts != i)
-			wrong(&w, w.span, "the lengths of a message are added up: all count the same");
+			wrong(&w, w.span,
+			    "the lengths of a message are added up: all count the same");
 		*counts = true;
 		f->counts = (enum frame_counts)i;
 	}
@@ -344,7 +347,8 @@ shape_headers(struct shaping *x, const struct statement *s)
 		wrong(&w, s->span, "write: headers until \"\\r\\n\\r\\n\" length content-length");
 	take_strings(&w, &f->boundary, "length");
 	if (w.fine && !take(&w, "length"))
-		wrong(&w, s->span, "length NAME is missing: the line that tells how long a body is");
+		wrong(&w, s->span,
+		    "length NAME is missing: the line that tells how long a body is");
 	name = w.fine ? next(&w, "the name of a line") : NULL;
 	if (name != NULL)
 		f->length_name = arena_slice(x->r->arena, name->raw);
@@ -468,8 +472,9 @@ shape_kind(struct shaping *x)
 		const char *word;
 		bool (*shape)(struct shaping *x, const struct statement *s);
 	} all[] = {
-		{ "boundary", shape_boundary }, { "length", shape_lengths }, { "fixed", shape_fixed },
-		{ "headers", shape_headers }, { "end", shape_escaped }, { "switch", NULL },
+		{ "boundary", shape_boundary }, { "length", shape_lengths },
+		{ "fixed", shape_fixed }, { "headers", shape_headers }, { "end", shape_escaped },
+		{ "switch", NULL },
 	};
 
 	for (const struct statement *s = x->owner->block->first; s != NULL; s = s->next) {
@@ -565,7 +570,8 @@ case_value(struct reading *r, const struct frame *f, const struct value *v, uint
 	    number_read(&f->tag.number, bytes, out, &taken) == NUMBER_GOOD && taken == bytes.n)
 		return true;
 	diag_error(r->diag, v->span,
-	    "\"" SLICE_FORMAT "\" is no type here: a number, or its bytes in quotes, as many as it has",
+	    "\"" SLICE_FORMAT
+	    "\" is no type here: a number, or its bytes in quotes, as many as it has",
 	    SLICE_ARG(diag_word(v->raw)));
 	return false;
 }
@@ -648,10 +654,15 @@ read_format(struct reading *r, const struct list *list, const struct statement *
 	f->format = frame_format_find(v->raw);
 	if (f->format == FORMAT_COUNT) {
 		closest = diag_closest(v->raw, format_word, NULL, FORMAT_COUNT);
-		wrong(&w, v->span, "there is no format \"" SLICE_FORMAT "\"%s%s%s",
-		    SLICE_ARG(diag_word(v->raw)),
-		    closest != NULL ? "; did you mean \"" : "; there are json, text, words, kv and binary",
-		    closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
+		if (closest != NULL)
+			wrong(&w, v->span,
+			    "there is no format \"" SLICE_FORMAT "\"; did you mean \"%s\"?",
+			    SLICE_ARG(diag_word(v->raw)), closest);
+		else
+			wrong(&w, v->span,
+			    "there is no format \"" SLICE_FORMAT
+			    "\"; there are json, text, words, kv and binary",
+			    SLICE_ARG(diag_word(v->raw)));
 		return false;
 	}
 	f->equals = '=';
@@ -663,37 +674,43 @@ read_format(struct reading *r, const struct list *list, const struct statement *
 	return end(&w, "only kv says more: kv \"=\" \"&\"");
 }
 
+static void
+take_pairing(struct words *w, struct frame *f, struct frame_name *id)
+{
+	const struct value *v = next(w, "the field that pairs answers with questions");
+	const char *mistake;
+
+	if (v == NULL)
+		return;
+	if (slice_starts(v->raw, SLICE("msg.")) || slice_starts(v->raw, SLICE("msg["))) {
+		struct slice bare = slice_after(v->raw, v->raw.at[3] == '.' ? 4 : 3);
+
+		wrong(w, v->span, "a field of the message is meant: answers by " SLICE_FORMAT,
+		    SLICE_ARG(diag_word(bare)));
+		return;
+	}
+	mistake = frame_name_parse(f, arena_slice(w->r->arena, v->raw), id);
+	if (mistake != NULL)
+		wrong(w, v->span, "\"" SLICE_FORMAT "\": %s", SLICE_ARG(diag_word(v->raw)),
+		    mistake);
+	f->answers = FRAME_ANSWERS_BY_FIELD;
+	f->answers_by = id;
+}
+
 static bool
 read_answers(struct reading *r, const struct list *list, const struct statement *s, struct frame *f,
     struct frame_name *id)
 {
 	struct words w = words_of(r, list, s);
-	const struct value *field;
-	const char *mistake;
 
 	if (take(&w, "in_order"))
 		f->answers = FRAME_ANSWERS_IN_ORDER;
-	else if (take(&w, "by")) {
-		f->answers = FRAME_ANSWERS_BY_FIELD;
-		field = next(&w, "the field that pairs answers with questions");
-		if (field == NULL)
-			return false;
-		if (slice_starts(field->raw, SLICE("msg.")) || slice_starts(field->raw, SLICE("msg["))) {
-			struct slice bare = slice_after(field->raw, field->raw.at[3] == '.' ? 4 : 3);
-
-			wrong(&w, field->span, "a field of the message is meant: answers by " SLICE_FORMAT,
-			    SLICE_ARG(diag_word(bare)));
-			return false;
-		}
-		mistake = frame_name_parse(f, arena_slice(r->arena, field->raw), id);
-		f->answers_by = id;
-		if (mistake != NULL)
-			wrong(&w, field->span, "\"" SLICE_FORMAT "\": %s",
-			    SLICE_ARG(diag_word(field->raw)), mistake);
-	} else if (!take(&w, "none"))
+	else if (take(&w, "by"))
+		take_pairing(&w, f, id);
+	else if (!take(&w, "none"))
 		wrong(&w, w.v[0].span, "\"" SLICE_FORMAT "\" is not in_order, by FIELD or none",
 		    SLICE_ARG(diag_word(w.v[0].raw)));
-	return end(&w, "answers are in_order, by FIELD or none");
+	return w.fine && end(&w, "answers are in_order, by FIELD or none");
 }
 
 /* ------------------------------------------------------------------ mistakes, at their rows */
@@ -782,12 +799,15 @@ part_span(const struct statement *owner, const struct frame *f, enum frame_part 
 	case FRAME_PART_BOUNDARY:
 		return value_span(s, index + 1 + (f->kind == FRAME_HEADERS));
 	case FRAME_PART_LENGTH:
-		return f->kind == FRAME_HEADERS ? value_span(s, value_find(s, "length") + 1) : s->span;
+		return f->kind == FRAME_HEADERS ? value_span(s, value_find(s, "length") + 1)
+						: s->span;
 	case FRAME_PART_OTHERWISE:
 		return value_span(s, value_find(s, "else") + 1 + index);
 	case FRAME_PART_ESCAPE:
-		return index == 0 ? s->span
-		    : value_span(s, 3 * index - 1 + (value_find(s, "flip") < s->value_count ? 2 : 0));
+		if (index == 0)
+			return s->span;
+		index = 3 * index - 1 + (value_find(s, "flip") < s->value_count ? 2 : 0);
+		return value_span(s, index);
 	case FRAME_PART_CASE:
 		owner = s;
 		s = index < f->case_count ? find_nth(s->block, "case", index)

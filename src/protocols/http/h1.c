@@ -527,9 +527,9 @@ h1_knows(const struct message *m, enum known known)
 
 /*
  * Of a question that is answered before its end. The client was not told to go on, and may send the
- * body or not; or more may come than we would read for nothing, in chunks nobody knows how much. So it
- * hears with the answer that no other question is taken. (Whose answer is in chunks, too, may be talking
- * with the client.)
+ * body or not; or more may come than we would read for nothing, in chunks nobody knows how much. So
+ * it hears with the answer that no other question is taken. (Whose answer is in chunks, too, may be
+ * talking with the client.)
  */
 static bool
 h1_leaves_much(const struct h1 *h, const struct message *answer)

@@ -95,8 +95,8 @@ codec_ping(const struct codec *k)
 }
 
 /*
- * Not where a PING would be a command of a transaction, or gets no answer, or one that cannot be told
- * from the messages of a channel.
+ * Not where a PING would be a command of a transaction, or gets no answer, or one that cannot be
+ * told from the messages of a channel.
  */
 static bool
 codec_may_beat(const struct codec *k, const void *state)
