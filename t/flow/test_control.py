@@ -452,6 +452,20 @@ class Control(flow.Case):
         self.assertEqual([p["in_flight"] for p in self.peers(s).values()], [0, 0])
         self.assertEqual(s.get("/p/x").status, 200)
 
+    def test_upgrade(self):
+        """The heir answers at the same path, from when its elder leaves."""
+        s = self.web()
+        before = self.json(s, "status")["server"]["pid"]
+        self.verb(s, "-s", "upgrade")
+        flow.wait_for(lambda: self.json(s, "status")["server"]["pid"] != before)
+        self.assertEqual(stat.S_IMODE(os.lstat(os.path.join(s.directory, "server.control")).st_mode), 0o600)
+        self.assertEqual(s.process.wait(flow.TIME), 0)
+        self.assertEqual(s.get("/").status, 200)
+        self.json(s, "status")
+        self.verb(s, "-s", "quit")
+        flow.wait_for(lambda: not os.path.exists(os.path.join(s.directory, "server.control")))
+        flow.wait_for(lambda: not os.path.exists(os.path.join(s.directory, "server.pid")))
+
     def test_reload(self):
         s = self.web()
         with open(s.path) as f:
