@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/map.h"
 #include "core/engine.h"
 #include "core/exchange.h"
 #include "core/lane.h"
@@ -98,20 +99,58 @@ following(const struct asked *a, uint64_t place)
 	return k->pairing == CODEC_BY_ID && place >= k->id_most(k) ? 1 : place + 1;
 }
 
+/* Each number up to `most` for another one of them, as only this process knows: four rounds of Feistel. */
+static uint64_t
+shuffle(uint64_t number, uint64_t most)
+{
+	unsigned half = (65 - (unsigned)__builtin_clzll(most)) / 2;
+	uint64_t mask = (UINT64_C(1) << half) - 1;
+
+	do {
+		uint64_t left = number >> half, right = number & mask;
+
+		for (uint64_t round = 0; round < 4; round++) {
+			uint64_t input[2] = { right, round };
+			uint64_t mixed = hash_bytes(slice_make((const char *)input, sizeof(input)));
+
+			right = left ^ (mixed & mask);
+			left = input[0];
+		}
+		number = left << half | right;
+	} while (number == 0 || number > most);
+	return number;
+}
+
+/*
+ * Anybody can send a datagram under the address of a peer: he shall not know which id is awaited (RFC 5452
+ * 4.3). None comes again before all others have.
+ */
+static uint64_t
+next_place(const struct asked *a)
+{
+	const struct codec *k = lane_codec(a->conn);
+
+	if (likely(!a->conn->datagrams) || k->pairing != CODEC_BY_ID)
+		return a->next;
+	return shuffle(a->next, k->id_most(k));
+}
+
 /* A place for the exchange; 0: there is no memory, or none is free. */
 static uint64_t
 take_place(struct asked *a, struct exchange *ex)
 {
-	uint64_t place = a->next;
+	uint64_t place = next_place(a);
 
 	if (a->open + 1 > a->size / 2 && a->size <= most_open(a->conn) && !grow(a))
 		return 0;
 	if (a->open >= a->size || a->open >= most_open(a->conn))
 		return 0;
-	while (slot_at(a, place)->place != 0)
-		place = following(a, place);
+	while (slot_at(a, place)->place != 0) {
+		a->next = following(a, a->next);
+		place = next_place(a);
+	}
 	*slot_at(a, place) = (struct slot){ place, ex };
-	a->next = following(a, place);
+	a->next = following(a, a->next);
 	a->open++;
 	a->run->owed++;
 	return place;
@@ -133,7 +172,8 @@ static void
 take_back(struct asked *a, uint64_t place)
 {
 	give_place(a, slot_at(a, place));
-	a->next = place;
+	if (lane_codec(a->conn)->pairing == CODEC_IN_ORDER)
+		a->next = place;
 }
 
 /* Its answer will be swallowed. */

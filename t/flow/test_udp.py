@@ -503,6 +503,28 @@ class Messages(Case):
             self.assertLessEqual(len(got), 4)
         self.assertTrue(c.is_silent())
 
+    def test_ids_are_not_guessed(self):
+        """No two the same before all others were there, and none follows from those before it."""
+        seen = []
+
+        def answer(data, number):
+            seen.append(int.from_bytes(data[:2], "big"))
+            return [data]
+
+        peer = self.backend(answer)
+        s = self.server(IDS + """
+            upstream app { server @peer@; pool { connections 1; } }
+            server { listen udp:127.0.0.1:@port@; protocol ids; proxy app; }
+        """, peer=peer)
+        c = self.source(s)
+        for i in range(300):
+            c.send(b"\0\1%d." % i)
+            self.assertEqual(c.get(), b"\0\1%d." % i)
+        self.assertEqual(len(set(seen)), 300)
+        near = sum(abs(a - b) < 1000 for a, b in zip(seen, seen[1:]))
+        self.assertLess(near, 60)
+        self.assertGreater(max(seen), 0x8000)
+
     def test_ids(self):
         """Many clients with the same ids on one socket: each gets its own answer, under its own id."""
         held = []
