@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The table: a header, the bindings, their descriptors, the keys of the shared memory. Whoever wrote it is
- * our parent, and may be older or newer than we are: nothing is believed that is not in bounds.
+ * The table: a header, the bindings, their descriptors, the keys of the shared memory. Whoever
+ * wrote it is our parent, and may be older or newer than we are: nothing is believed that is not in
+ * bounds.
  */
 #include "server/handover.h"
 
@@ -58,9 +59,9 @@ header_of(const struct handover_about *about, const struct binding_table *bindin
     const struct shared *shared)
 {
 	struct handover_header h = { .version = HANDOVER_VERSION, .layout = SHARED_LAYOUT,
-		.binding_count = (uint32_t)bindings->count, .key_count = (uint32_t)shared->by_key.count,
-		.next = bindings->next, .group = (uint32_t)bindings->group,
-		.shared_fd = shared->fd, .about = *about };
+		.binding_count = (uint32_t)bindings->count,
+		.key_count = (uint32_t)shared->by_key.count, .next = bindings->next,
+		.group = (uint32_t)bindings->group, .shared_fd = shared->fd, .about = *about };
 
 	memcpy(h.magic, magic, sizeof(magic));
 	hash_seed_tell(h.hash_key);

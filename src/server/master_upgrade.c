@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * From one master to the next, which may be another program: the heir is born with all sockets and the shared
- * memory (handover.h), serves beside the elder, and takes its place once it has shown that it serves. Until the
- * elder gives up, what stands in the file system is the elder's to remove; from then on it is the heir's.
+ * From one master to the next, which may be another program: the heir is born with all sockets and
+ * the shared memory (handover.h), serves beside the elder, and takes its place once it has shown
+ * that it serves. Until the elder gives up, what stands in the file system is the elder's to
+ * remove; from then on it is the heir's.
  */
 #include "server/master_inner.h"
 
@@ -105,7 +106,8 @@ fork_heir(struct master *m, int link)
 	sigset_t before;
 
 	if (table < 0 || stderr_fd < 0) {
-		dprintf(m->upgrade.said, "what is left to it cannot be written: %s\n", strerror(errno));
+		dprintf(m->upgrade.said, "what is left to it cannot be written: %s\n",
+		    strerror(errno));
 		m->upgrade.heir = -1;
 	} else {
 		process_block_signals(&before);
@@ -288,7 +290,8 @@ static const char *
 hindrance(const struct master *m)
 {
 	if (getpid() == 1)
-		return "the first process of a container cannot be followed by another: start a new container";
+		return "the first process of a container cannot be followed by another: start a "
+		       "new container";
 	if (m->phase >= PHASE_RETIRED)
 		return "this master is leaving";
 	if (m->upgrade.elder >= 0 && !m->upgrade.elder_leaves)
@@ -389,7 +392,8 @@ upgrade_follow(struct master *m)
 	case HANDOVER_NONE:
 		return true;
 	case HANDOVER_BAD:
-		return process_refuse("what the server that runs leaves to this one cannot be used: %s", why);
+		return process_refuse(
+		    "what the server that runs leaves to this one cannot be used: %s", why);
 	default:
 		break;
 	}
@@ -405,7 +409,10 @@ upgrade_follow(struct master *m)
 	return true;
 }
 
-/* The sockets are as we want them, the file system is ours alone; what the configuration does not have is closed. */
+/*
+ * The sockets are as we want them, the file system is ours alone; what the configuration does not
+ * have is closed.
+ */
 static void
 take_over(struct master *m)
 {
@@ -469,7 +476,8 @@ upgrade_serves(struct master *m)
 	struct slice path = bundle_text(&m->bundle, m->bundle.header->pid_path);
 
 	if (upgrade_has_pid_file(m, path) && !pid_file_follow(&m->pid_file, path.at, getpid()))
-		log_errno(LOG_ERROR, errno, "the pid file %s stays the one of the master before", path.at);
+		log_errno(LOG_ERROR, errno, "the pid file %s stays the one of the master before",
+		    path.at);
 	free(m->upgrade.pid_path);
 	m->upgrade.pid_path = NULL;
 	control_renew(m);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The manager of services (systemd's protocol, without its library): what it is told, datagrams of lines to the
- * socket that the environment names, and the sockets that it opened for us. Without one all of it does nothing.
+ * The manager of services (systemd's protocol, without its library): what it is told, datagrams of
+ * lines to the socket that the environment names, and the sockets that it opened for us. Without
+ * one all of it does nothing.
  */
 #ifndef MILLRACE_SERVER_NOTIFY_H
 #define MILLRACE_SERVER_NOTIFY_H
@@ -18,8 +19,8 @@ void notify_reloading(void);
 /* Milliseconds between two signs of life that it wants; 0: none. */
 uint64_t notify_watchdog(void);
 /*
- * What it opened (LISTEN_FDS) is given to the table; names are for the messages. The environment says nothing of
- * it afterwards. False: errors were said.
+ * What it opened (LISTEN_FDS) is given to the table; names are for the messages. The environment
+ * says nothing of it afterwards. False: errors were said.
  */
 MUST_USE bool notify_take_sockets(struct binding_table *t);
 /* In a child that becomes the main process: what is said of its number in the environment. */

@@ -12,7 +12,7 @@
 
 struct pid_file {
 	char *path;                     /* NULL: none */
-	char *old_path;                 /* its second name while another master is to follow; or NULL */
+	char *old_path;                 /* its second name, while another is to follow */
 	int fd;
 };
 
@@ -26,13 +26,15 @@ struct pid_file {
 MUST_USE bool pid_file_take(struct pid_file *p, const char *path, pid_t *holder);
 MUST_USE bool pid_file_write(const struct pid_file *p, pid_t pid);
 /*
- * Another master is to follow: the file has a second name from here on, PATH.oldbin, which is what is left of it
- * once that one has taken the path. False with errno: there is none.
+ * Another master is to follow: the file has a second name from here on, PATH.oldbin, which is what
+ * is left of it once that one has taken the path. False with errno: there is none.
  */
 MUST_USE bool pid_file_offer(struct pid_file *p);
 /* It does not follow after all. */
 void pid_file_withdraw(struct pid_file *p);
-/* That other one: a file of its own in place of the one that is there, at once. False with errno. */
+/*
+ * That other one: a file of its own in place of the one that is there, at once. False with errno.
+ */
 MUST_USE bool pid_file_follow(struct pid_file *p, const char *path, pid_t pid);
 /* `owner`: removes it. The lock goes with the last process that has the descriptor. */
 void pid_file_give(struct pid_file *p, bool owner);

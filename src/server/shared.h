@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The memory that master and workers share: one sparse region, mapped before the first fork, handed
- * out by the master alone. An equal key is the same memory for as long as the master lives, and goes
- * along to the one that follows it. Which key is where is the master's own knowledge: a worker that
- * goes wrong cannot change it.
+ * out by the master alone. An equal key is the same memory for as long as the master lives, and
+ * goes along to the one that follows it. Which key is where is the master's own knowledge: a worker
+ * that goes wrong cannot change it.
  */
 #ifndef MILLRACE_SERVER_SHARED_H
 #define MILLRACE_SERVER_SHARED_H
@@ -21,8 +21,9 @@ struct shared {
 	char *at;                       /* NULL: none */
 	size_t size, used;
 	/*
-	 * A memfd, the master's; -1: of a process that only looks. The offset of this open file, which nobody
-	 * reads by, says how much is handed out: two masters side by side have it in common, and no worker has it.
+	 * A memfd, the master's; -1: of a process that only looks. The offset of this open file,
+	 * which nobody reads by, says how much is handed out: two masters side by side have it in
+	 * common, and no worker has it.
 	 */
 	int fd;
 	struct arena arena;             /* the keys */
@@ -38,7 +39,10 @@ MUST_USE bool shared_know(struct shared *s, const struct shared_place *place);
 void shared_close(struct shared *s);
 /* What another master has handed out meanwhile is not ours to hand out. */
 void shared_sync(struct shared *s);
-/* In a fork: from here on taking writes to the table only, so that it foretells the master's offsets. */
+/*
+ * In a fork: from here on taking writes to the table only, so that it foretells the master's
+ * offsets.
+ */
 void shared_foretell(struct shared *s);
 /* Finds it or takes it, zeroed. False: full, or a size of 0. */
 MUST_USE bool shared_take(struct shared *s, const struct shared_key *key, uint64_t *offset);

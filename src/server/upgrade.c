@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The second name of the pid file is there for as long as an upgrade is under way; the first is the new master's as
- * soon as that one serves.
+ * The second name of the pid file is there for as long as an upgrade is under way; the first is the
+ * new master's as soon as that one serves.
  */
 #include "server/upgrade.h"
 
@@ -75,7 +75,7 @@ wait_for_successor(const struct upgrade_look *l)
 static int
 refuse_upgrade(const struct upgrade_look *l)
 {
-	process_refuse("not upgraded: the error log of the master (pid %d), which goes on, says why",
+	process_refuse("not upgraded: the error log of the master that goes on (pid %d) says why",
 	    (int)l->old);
 	return 1;
 }
@@ -114,7 +114,8 @@ upgrade_by_signals(const char *pid_path)
 	else if (pid_file_holder(l.old_path) > 0)
 		process_refuse("an upgrade is under way already");
 	else if (kill(l.old, SIGUSR2) < 0)
-		process_refuse("cannot signal the master (pid %d): %s", (int)l.old, strerror(errno));
+		process_refuse(
+		    "cannot signal the master (pid %d): %s", (int)l.old, strerror(errno));
 	else
 		return follow(&l);
 	return 1;

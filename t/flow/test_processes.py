@@ -759,6 +759,10 @@ class Processes(unittest.TestCase):
         victim = children(master)[0]
         os.kill(victim, signal.SIGKILL)
         self.assertTrue(until(lambda: server.log().count(" serves") == WORKERS + 1))
+        # Who ends it, ends the container: there is no other to take its place.
+        run = server.run("--socket=" + server.path("server.control"), "upgrade")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("the first process of a container cannot be followed", run.stderr)
         # An orphan becomes the master's child, and is waited for.
         orphan = subprocess.run(["nsenter", "-t", str(master), "-p", "sh", "-c", "(sleep 0.2 & ) ; true"])
         if orphan.returncode == 0:
