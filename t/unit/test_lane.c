@@ -3,53 +3,7 @@
  * core/lane.c and lane_peer.c under the declared protocols: who asks, who answers, in which order,
  * and what becomes of the others when one goes, is late, or says what nobody asked for.
  */
-#include "road_case.h"
-
-#define LINE \
-	"protocol line { boundary \"\\n\"; max 64; format words; answers in_order; " \
-	"messages independent; error \"error ${code} ${reason}\"; idempotent when msg[0] == \"get\"; }\n"
-#define OWN \
-	"protocol own { boundary \"\\n\"; max 64; format words; answers in_order; " \
-	"error \"error ${code} ${reason}\"; }\n"
-#define PAIR \
-	"protocol pair { boundary \"\\n\"; max 256; format json; answers by id; " \
-	"messages independent; error '{\"code\":${code}}'; idempotent when msg.m == \"get\"; }\n"
-
-static struct road road;
-static int back, other;
-
-static void
-open_with(const char *protocols, const char *upstream, const char *server)
-{
-	struct arena a;
-
-	arena_init(&a, NULL, 0);
-	road_open_empty(&road);
-	back = road_listener(&road, "back");
-	other = road_listener(&road, "other");
-	road.snapshot = road_build(&road, arena_printf(&a, "%s"
-	    "upstream one { server unix:@/back; %s }\n"
-	    "upstream two { server unix:@/back max_fails=0; server unix:@/other max_fails=0; retry 1; %s }\n"
-	    "server s { listen 127.0.0.1:9; %s }\n", protocols, upstream, upstream, server));
-	engine_adopt(&road.engine, road.snapshot);
-	arena_reset(&a);
-}
-
-static int
-close_it(void **state)
-{
-	road_close(&road);
-	return 0;
-}
-
-static struct end
-accepted(int listener)
-{
-	struct end e = road_accept(listener);
-
-	assert_true(e.fd >= 0);
-	return e;
-}
+#include "lane_case.h"
 
 static void
 answer(struct end *peer, const char *text)
@@ -62,7 +16,7 @@ answer(struct end *peer, const char *text)
 static void
 test_order(void **state)
 {
-	open_with(LINE, "", "protocol line; route when msg[0] == here { reply \"here ${msg[1]}\"; } "
+	open_server(LINE, "", "protocol line; route when msg[0] == here { reply \"here ${msg[1]}\"; } "
 	    "route { proxy one; }");
 
 	struct end c = road_client(&road);
@@ -89,7 +43,7 @@ test_cut(void **state)
 	static const char all[] = "here 1\nfar 2\nhere 3\n";
 
 	for (size_t cut = 0; cut < sizeof(all); cut++) {
-		open_with(LINE, "", "protocol line; route when msg[0] == here { reply \"here ${msg[1]}\"; } "
+		open_server(LINE, "", "protocol line; route when msg[0] == here { reply \"here ${msg[1]}\"; } "
 		    "route { proxy one; }");
 
 		struct end c = road_client(&road);
@@ -111,7 +65,7 @@ test_cut(void **state)
 		road_turn(&road);
 		road_close(&road);
 	}
-	open_with(LINE, "", "protocol line; drop;");
+	open_server(LINE, "", "protocol line; drop;");
 }
 
 /* What is decoded may lie right behind what was read, and is not moved with it. */
@@ -146,7 +100,7 @@ static void
 test_turns(void **state)
 {
 	enum { MANY = 1000, TURN = CONN_MESSAGES_READ };
-	open_with(LINE, "", "protocol line; max { messages 2000; } echo;");
+	open_server(LINE, "", "protocol line; max { messages 2000; } echo;");
 
 	struct end a = road_client(&road), b = road_client(&road);
 	size_t before = 0, passes = 0;
@@ -179,7 +133,7 @@ test_turns(void **state)
 static void
 test_shared(void **state)
 {
-	open_with(LINE, "pool { connections 1; }", "protocol line; proxy one;");
+	open_server(LINE, "pool { connections 1; }", "protocol line; proxy one;");
 
 	struct end a = road_client(&road), b = road_client(&road);
 
@@ -204,7 +158,7 @@ test_shared(void **state)
 static void
 test_gone(void **state)
 {
-	open_with(LINE, "pool { connections 1; }", "protocol line; proxy one;");
+	open_server(LINE, "pool { connections 1; }", "protocol line; proxy one;");
 
 	struct end a = road_client(&road), b = road_client(&road);
 
@@ -233,7 +187,7 @@ test_gone(void **state)
 static void
 test_ids(void **state)
 {
-	open_with(PAIR, "pool { connections 1; }", "protocol pair; proxy one;");
+	open_server(PAIR, "pool { connections 1; }", "protocol pair; proxy one;");
 
 	struct end a = road_client(&road), b = road_client(&road);
 
@@ -260,7 +214,7 @@ test_ids(void **state)
 static void
 test_late(void **state)
 {
-	open_with(PAIR, "pool { connections 1; } timeout { header 2s; }", "protocol pair; proxy one;");
+	open_server(PAIR, "pool { connections 1; } timeout { header 2s; }", "protocol pair; proxy one;");
 
 	struct end a = road_client(&road);
 
@@ -286,7 +240,7 @@ test_late(void **state)
 static void
 test_again(void **state)
 {
-	open_with(LINE, "pool { connections 1; }", "protocol line; proxy two;");
+	open_server(LINE, "pool { connections 1; }", "protocol line; proxy two;");
 
 	struct end c = road_client(&road);
 
@@ -323,7 +277,7 @@ test_again(void **state)
 static void
 test_refused(void **state)
 {
-	open_with(LINE, "", "protocol line; proxy one;");
+	open_server(LINE, "", "protocol line; proxy one;");
 	close(road.listeners[0]);
 	unlink(road.names[0]);
 
@@ -341,7 +295,7 @@ test_refused(void **state)
 static void
 test_own(void **state)
 {
-	open_with(OWN, "", "protocol own; proxy one;");
+	open_server(OWN, "", "protocol own; proxy one;");
 
 	struct end a = road_client(&road), b = road_client(&road);
 
@@ -388,7 +342,7 @@ test_ends(void **state)
 
 	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
 		snprintf(protocol, sizeof(protocol), "protocol x { %s max 64; answers in_order; }\n", rows[i].protocol);
-		open_with(protocol, "", "protocol x; proxy one;");
+		open_server(protocol, "", "protocol x; proxy one;");
 
 		struct end c = road_client(&road);
 
@@ -404,14 +358,14 @@ test_ends(void **state)
 		road_turn(&road);
 		road_close(&road);
 	}
-	open_with(LINE, "", "protocol line; drop;");
+	open_server(LINE, "", "protocol line; drop;");
 }
 
 /* What one peer was told another does not know: a client stays with the one it has. */
 static void
 test_own_stays(void **state)
 {
-	open_with(OWN, "", "protocol own; proxy two;");
+	open_server(OWN, "", "protocol own; proxy two;");
 
 	struct end a = road_client(&road), b = road_client(&road);
 
@@ -436,7 +390,7 @@ test_own_stays(void **state)
 static void
 test_pinned(void **state)
 {
-	open_with(OWN, "", "protocol own; route when msg[0] == pin { proxy one per connection; } route { reply \"no\"; }");
+	open_server(OWN, "", "protocol own; route when msg[0] == pin { proxy one per connection; } route { reply \"no\"; }");
 
 	struct end c = road_client(&road);
 
@@ -461,7 +415,7 @@ test_pinned(void **state)
 static void
 test_malformed(void **state)
 {
-	open_with(LINE, "", "protocol line; proxy one;");
+	open_server(LINE, "", "protocol line; proxy one;");
 
 	struct end c = road_client(&road);
 	char much[70];
@@ -486,7 +440,7 @@ test_malformed(void **state)
 static void
 test_half_closed(void **state)
 {
-	open_with(LINE, "", "protocol line; proxy one;");
+	open_server(LINE, "", "protocol line; proxy one;");
 
 	struct end c = road_client(&road);
 
@@ -510,7 +464,7 @@ test_half_closed(void **state)
 static void
 test_close(void **state)
 {
-	open_with(LINE, "", "protocol line; route when msg[0] == bye { close \"bye\"; } route { echo; }");
+	open_server(LINE, "", "protocol line; route when msg[0] == bye { close \"bye\"; } route { echo; }");
 
 	struct end c = road_client(&road);
 
@@ -526,7 +480,7 @@ test_close(void **state)
 static void
 test_times(void **state)
 {
-	open_with(LINE, "", "protocol line; timeout { first_message 1s; message 2s; idle 5s; } echo;");
+	open_server(LINE, "", "protocol line; timeout { first_message 1s; message 2s; idle 5s; } echo;");
 
 	struct end a = road_client(&road), b = road_client(&road);
 
@@ -563,7 +517,7 @@ test_times(void **state)
 static void
 test_heartbeat(void **state)
 {
-	open_with(LINE, "", "protocol line; heartbeat { interval 1s; send \"ping\"; miss 2; } "
+	open_server(LINE, "", "protocol line; heartbeat { interval 1s; send \"ping\"; miss 2; } "
 	    "route when msg[0] == pong { drop; } route { echo; }");
 
 	struct end c = road_client(&road);
@@ -587,7 +541,7 @@ test_heartbeat(void **state)
 static void
 test_rate(void **state)
 {
-	open_with(LINE, "", "protocol line; message_rate 10/s burst=2 over=refuse; echo;");
+	open_server(LINE, "", "protocol line; message_rate 10/s burst=2 over=refuse; echo;");
 
 	struct end c = road_client(&road);
 
@@ -599,7 +553,7 @@ test_rate(void **state)
 	end_close(&c);
 	road_close(&road);
 
-	open_with(LINE, "", "protocol line; message_rate 10/s burst=2; echo;");
+	open_server(LINE, "", "protocol line; message_rate 10/s burst=2; echo;");
 	c = road_client(&road);
 	road_say(&road, &c, "a\nb\nc\nd\n");
 	end_expect(&c, "a\nb\n");
@@ -614,7 +568,7 @@ test_rate(void **state)
 static void
 test_unanswered(void **state)
 {
-	open_with(LINE, "max_inflight 3; pool { connections 1; }", "protocol line; max { messages 2; } proxy one;");
+	open_server(LINE, "max_inflight 3; pool { connections 1; }", "protocol line; max { messages 2; } proxy one;");
 
 	struct end a = road_client(&road), b = road_client(&road);
 
@@ -647,7 +601,7 @@ test_unread(void **state)
 		char server[128];
 
 		snprintf(server, sizeof(server), "protocol line; buffer { answer 4k over=%s; } echo;", policies[i]);
-		open_with(LINE, "", server);
+		open_server(LINE, "", server);
 
 		struct end c = road_client_of(&road, 1, "192.0.2.7:4711", SOCK_STREAM, 4096);
 		char line[60];
@@ -686,7 +640,7 @@ test_unread(void **state)
 		road_turn(&road);
 		road_close(&road);
 	}
-	open_with(LINE, "", "protocol line; drop;");
+	open_server(LINE, "", "protocol line; drop;");
 }
 
 /* ------------------------------------------------------------------ two protocols */
@@ -694,7 +648,7 @@ test_unread(void **state)
 static void
 test_http_to_messages(void **state)
 {
-	open_with(LINE PAIR, "protocol pair;", "proxy one;");
+	open_server(LINE PAIR, "protocol pair;", "proxy one;");
 
 	struct end c = road_client(&road);
 
@@ -725,7 +679,7 @@ test_http_to_messages(void **state)
 static void
 test_messages_to_http(void **state)
 {
-	open_with(PAIR, "protocol http;", "protocol pair; rewrite \"/rpc/${msg.m}\"; proxy one;");
+	open_server(PAIR, "protocol http;", "protocol pair; rewrite \"/rpc/${msg.m}\"; proxy one;");
 
 	struct end c = road_client(&road);
 
@@ -749,7 +703,6 @@ test_messages_to_http(void **state)
 	road_turn(&road);
 }
 
-#define TEST(test) cmocka_unit_test_teardown(test, close_it)
 
 int
 main(void)

@@ -3,60 +3,7 @@
  * core/lane.c and lane_peer.c where it matters who is told what, and when: protocols that meet on one
  * connection, questions without an answer, connections that end with something in hand, reloads.
  */
-#include "road_case.h"
-
-#define LINE \
-	"protocol line { boundary \"\\n\"; max 64; format words; answers in_order; " \
-	"messages independent; error \"error ${code} ${reason}\"; idempotent when msg[0] == \"get\"; }\n"
-#define OWN \
-	"protocol own { boundary \"\\n\"; max 64; format words; answers in_order; " \
-	"error \"error ${code} ${reason}\"; }\n"
-#define PAIR \
-	"protocol pair { boundary \"\\n\"; max 256; format json; answers by id; " \
-	"messages independent; error '{\"code\":${code}}'; idempotent when msg.m == \"get\"; }\n"
-#define SAY "protocol say { boundary \"\\n\"; max 64; format words; messages independent; }\n"
-
-static struct road road;
-static int back, other;
-
-static const char *
-configuration(struct arena *a, const char *protocols, const char *upstream, const char *servers)
-{
-	return arena_printf(a, "%s"
-	    "upstream one { server unix:@/back; %s }\n"
-	    "upstream two { server unix:@/back max_fails=0; server unix:@/other max_fails=0; retry 1; %s }\n"
-	    "%s\n", protocols, upstream, upstream, servers);
-}
-
-static void
-open_with(const char *protocols, const char *upstream, const char *servers)
-{
-	struct arena a;
-
-	arena_init(&a, NULL, 0);
-	road_open_empty(&road);
-	back = road_listener(&road, "back");
-	other = road_listener(&road, "other");
-	road.snapshot = road_build(&road, configuration(&a, protocols, upstream, servers));
-	engine_adopt(&road.engine, road.snapshot);
-	arena_reset(&a);
-}
-
-static int
-close_it(void **state)
-{
-	road_close(&road);
-	return 0;
-}
-
-static struct end
-accepted(int listener)
-{
-	struct end e = road_accept(listener);
-
-	assert_true(e.fd >= 0);
-	return e;
-}
+#include "lane_case.h"
 
 static struct end
 client(uint16_t binding)
@@ -758,7 +705,7 @@ reload(const char *protocols, const char *upstream, const char *servers)
 	struct arena a;
 
 	arena_init(&a, NULL, 0);
-	road.snapshot = road_build(&road, configuration(&a, protocols, upstream, servers));
+	road.snapshot = road_build(&road, lane_configuration(&a, protocols, upstream, servers));
 	engine_adopt(&road.engine, road.snapshot);
 	arena_reset(&a);
 	road_turn(&road);
@@ -831,7 +778,6 @@ test_reload_other(void **state)
 	END_ALL(c, d, p);
 }
 
-#define TEST(test) cmocka_unit_test_teardown(test, close_it)
 
 /* The name of one runs it alone. */
 int
