@@ -3,18 +3,9 @@
  * Lists of clients: the walk from the left finds whom one from the right would find, and whatever a client
  * has begun, who a proxy has put behind it is found.
  */
-#include <stdlib.h>
-
 #include "base/arena.h"
 #include "core/client_walk.h"
-
-#define MUST(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+#include "fuzz.h"
 
 static struct network trusted[3];
 

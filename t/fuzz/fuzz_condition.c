@@ -3,12 +3,8 @@
  * A condition: parsed, compiled, asked of two exchanges, compared with its own
  * negation. The first bytes up to a line's end are the condition; what follows is the path.
  */
-#include <stdint.h>
-#include <stdlib.h>
-
 #include "core/exchange.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static bool
 get_path(struct exchange *ex, const struct field_ref *ref, size_t nth, struct field_value *out)

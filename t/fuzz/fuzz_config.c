@@ -4,20 +4,10 @@
  * over sources in memory: no input may crash it, and what it says is printed both ways.
  * An input may hold several files: a line `#: NAME` begins the next one.
  */
-#include <stdlib.h>
-
 #include "server/build.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+#include "fuzz.h"
 
 enum { INPUT_MAX = 64 * 1024 };
-
-static void
-check(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static void
 add_file(struct sources *files, struct slice name, struct slice text)
@@ -61,11 +51,11 @@ build_once(struct slice text, FILE *to, bool effective)
 	const struct build_input in = { .files = &files, .path = SLICE("/c/main.conf") };
 
 	if (effective)
-		check(build_print_effective(&in, &diag, to) == (diag.errors == 0));
+		MUST(build_print_effective(&in, &diag, to) == (diag.errors == 0));
 	else {
 		struct snapshot *s = build_snapshot(&in, &diag);
 
-		check((s == NULL) == (diag.errors != 0));
+		MUST((s == NULL) == (diag.errors != 0));
 		if (s != NULL)
 			snapshot_release(NULL, s);
 	}
@@ -82,7 +72,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 
 	if (to == NULL)
 		to = fopen("/dev/null", "w");
-	check(to != NULL);
+	MUST(to != NULL);
 	build_once(text, to, false);
 	build_once(text, to, true);
 	return 0;

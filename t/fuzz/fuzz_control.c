@@ -3,18 +3,9 @@
  * Requests of the control socket: what is read is the same however it is cut, what is whole can be written
  * again, and filters of any words are taken or refused with a sentence.
  */
-#include <stdlib.h>
-
 #include "server/control_report.h"
 #include "server/control_request.h"
-
-#define MUST(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+#include "fuzz.h"
 
 static void
 try_whole(const struct control_request *r, struct slice in)

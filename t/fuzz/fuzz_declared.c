@@ -4,19 +4,10 @@
  * messages. However the stream is cut, the same messages are in it; each may be answered, and the answer
  * is one message with that body; an id that was replaced is read again, and the old one put back.
  */
-#include <stdlib.h>
-
 #include "base/memory.h"
 #include "frame_dice.h"
+#include "fuzz.h"
 #include "protocols/frame/declared.h"
-
-#define MUST(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 enum { EVENTS = 4096, STREAM = 1024 };
 

@@ -5,18 +5,9 @@
  * lies within it; the rest of the input as a body is written and read back, or not written at all;
  * and an id that was replaced is found again.
  */
-#include <stdlib.h>
-
 #include "base/memory.h"
 #include "frame_dice.h"
-
-#define MUST(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+#include "fuzz.h"
 
 enum { EVENTS = 4096, STREAM = 2048 };
 

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any bytes through the scanner and the grammar, and what is said about them through both printers. */
 #include <stdio.h>
-#include <stdlib.h>
-
 #include "config/ast.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 /* Every value lies in the text, and every block in the one round it. */
 static void

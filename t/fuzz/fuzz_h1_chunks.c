@@ -3,18 +3,9 @@
  * Chunked bodies: whole and byte by byte give the same body, the same end, the same verdict; and so does a
  * reader that stops in front of the trailers and has them parsed as a section.
  */
-#include <stdlib.h>
-
 #include "protocols/http/h1_parse.h"
 #include "protocols/http/trailers.h"
-
-#define MUST(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+#include "fuzz.h"
 
 struct body {
 	char *text;

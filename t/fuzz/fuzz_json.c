@@ -4,18 +4,9 @@
  * says (names that stand twice aside); what it finds lies in the text and is a value itself. The
  * end of a value is the same however its bytes are cut, and a good text has one.
  */
-#include <stdlib.h>
-
 #include "base/json.h"
 #include "base/memory.h"
-
-#define MUST(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+#include "fuzz.h"
 
 static void
 check_value(struct slice text, const struct json_value *v)

@@ -4,13 +4,9 @@
  * prefix and all the pieces, and is not sieved out. The expression is asked behind a group that says
  * nothing, so that its prefix is not looked for.
  */
-#include <stdint.h>
-#include <stdlib.h>
-
 #include "core/match.h"
 #include "core/sieve.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static void
 demand(bool holds)

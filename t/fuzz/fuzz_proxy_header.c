@@ -3,18 +3,8 @@
  * core/proxy_header: whatever comes, a verdict holds for every longer input,
  * and what was read can be written and read again.
  */
-#include <stdlib.h>
-
 #include "core/proxy_header.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void
-check(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "fuzz.h"
 
 static void
 check_back(const struct proxy_header *h)
@@ -24,12 +14,12 @@ check_back(const struct proxy_header *h)
 	struct proxy_header again;
 
 	proxy_header_write_v2(&to, &h->src, &h->dst);
-	check(!to.full && proxy_header_parse(builder_slice(&to), &again) == (ssize_t)to.n);
+	MUST(!to.full && proxy_header_parse(builder_slice(&to), &again) == (ssize_t)to.n);
 	if (again.known)
-		check(addr_equal(&again.src, &h->src) && addr_equal(&again.dst, &h->dst));
+		MUST(addr_equal(&again.src, &h->src) && addr_equal(&again.dst, &h->dst));
 	to = builder_on(memory, sizeof(memory));
 	proxy_header_write_v1(&to, &h->src, &h->dst);
-	check(!to.full && proxy_header_parse(builder_slice(&to), &again) == (ssize_t)to.n);
+	MUST(!to.full && proxy_header_parse(builder_slice(&to), &again) == (ssize_t)to.n);
 }
 
 int
@@ -39,11 +29,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	struct proxy_header h, part;
 	ssize_t whole = proxy_header_parse(in, &h);
 
-	check(whole >= -1 && whole <= (ssize_t)in.n);
+	MUST(whole >= -1 && whole <= (ssize_t)in.n);
 	for (size_t cut = 0; cut < MIN_OF(in.n, (size_t)512); cut++) {
 		ssize_t got = proxy_header_parse(slice_first(in, cut), &part);
 
-		check(got == 0 || got == whole);
+		MUST(got == 0 || got == whole);
 	}
 	if (h.known)
 		check_back(&h);

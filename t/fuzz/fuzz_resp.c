@@ -4,18 +4,9 @@
  * A stream reads the same however it is cut, and takes nothing that is not there; the words of a question are as many as
  * it says, and written as an array they are the same words; what is written is read back as one.
  */
-#include <stdlib.h>
-
 #include "base/memory.h"
 #include "protocols/resp/resp.h"
-
-#define MUST(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+#include "fuzz.h"
 
 enum { EVENTS = 4096, STREAM = 4096 };
 

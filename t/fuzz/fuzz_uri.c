@@ -3,17 +3,8 @@
  * Targets: no dots, NULs and backslashes are left in a path, what is forwarded is clean, and
  * normalising that once more gives the same.
  */
-#include <stdlib.h>
-
 #include "protocols/http/uri.h"
-
-#define MUST(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+#include "fuzz.h"
 
 static bool
 normalise(struct message *m, struct arena *a, struct slice target)

@@ -6,17 +6,10 @@
 #ifndef MILLRACE_FUZZ_H1_HEAD_H
 #define MILLRACE_FUZZ_H1_HEAD_H
 
-#include <stdlib.h>
-
 #include "protocols/http/fields.h"
 #include "protocols/http/h1_parse.h"
 #include "protocols/http/uri.h"
-
-#define MUST(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
-	} while (0)
+#include "fuzz.h"
 
 typedef ssize_t h1_parser(struct message *, struct arena *, struct slice, const struct h1_limits *, enum reason *);
 

@@ -8,14 +8,13 @@
  */
 #include <dirent.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "fuzz.h"
 
 enum { CUT_MAX = 2048, INPUT_MAX = 16 * 1024 * 1024 };
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv) __attribute__((weak));
 
 /* In memory of exactly that size, so that a sanitizer sees a read behind the end. */
