@@ -171,22 +171,27 @@ json_string(const struct json_value *v, struct builder *room, struct slice *out)
 }
 
 static bool
-string_is(struct slice raw, bool escaped, struct slice text)
+escaped_is(struct slice raw, struct slice text, bool nocase)
 {
 	const char *at = raw.at, *end = at + raw.n;
 
-	if (!escaped)
-		return slice_equal(raw, text);
 	while (at < end) {
 		char code[4] = { *at };
 		size_t n = 1;
 
 		at += *at == '\\' ? unescape(at, end, code, &n) : 1;
-		if (text.n < n || memcmp(text.at, code, n) != 0)
+		if (text.n < n || !(nocase ? slice_equal_nocase(slice_make(code, n), slice_first(text, n)) :
+			memcmp(text.at, code, n) == 0))
 			return false;
 		text = slice_after(text, n);
 	}
 	return text.n == 0;
+}
+
+static bool
+string_is(struct slice raw, bool escaped, struct slice text)
+{
+	return escaped ? escaped_is(raw, text, false) : slice_equal(raw, text);
 }
 
 bool
@@ -234,6 +239,7 @@ json_path_parse(struct json_path *path, struct slice text)
 	size_t at = 0;
 
 	path->count = 0;
+	path->alone = false;
 	while (at < text.n) {
 		struct json_step step = { 0 };
 		size_t n = 0;
@@ -402,6 +408,22 @@ paths_named(const struct walk *w, uint32_t wanted, unsigned depth, const struct 
 	return found;
 }
 
+/* Another reader may take this name for one that is wanted. */
+static bool
+is_twin(const struct walk *w, uint32_t wanted, unsigned depth, const struct json_value *name)
+{
+	for (uint32_t left = wanted; left != 0; left &= left - 1) {
+		const struct json_path *path = &w->paths[__builtin_ctz(left)];
+		const struct json_step *step = &path->steps[depth];
+
+		if (path->alone && path->count > depth && step->name.at != NULL &&
+		    escaped_is(name->raw, step->name, true) &&
+		    !string_is(name->raw, name->escaped, step->name))
+			return true;
+	}
+	return false;
+}
+
 static uint32_t
 paths_indexed(const struct walk *w, uint32_t wanted, unsigned depth, uint32_t index)
 {
@@ -432,7 +454,7 @@ walk_member(struct walk *w, uint32_t wanted, unsigned depth, uint32_t *seen)
 		return false;
 	if (wanted != 0)
 		here = paths_named(w, wanted, depth, &name);
-	if ((here & *seen) != 0) {
+	if ((here & *seen) != 0 || (wanted != here && is_twin(w, wanted, depth, &name))) {
 		w->at = first;
 		return walk_wrong(w, JSON_REPEATED);
 	}

@@ -46,6 +46,11 @@ struct json_step {
 struct json_path {
 	struct json_step steps[JSON_STEPS];
 	unsigned count;                 /* 0: the whole text */
+	/*
+	 * Other readers tell names without case: one that differs from a step in nothing else is JSON_REPEATED,
+	 * since it may be found in its place.
+	 */
+	bool alone;
 };
 
 /*

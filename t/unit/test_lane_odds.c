@@ -94,7 +94,8 @@ test_answer_of_one_way(void **state)
 static void
 test_doubtful_ids(void **state)
 {
-	static const char *const forged[] = { "{\"id\":9,\"id\":1}\n", "{\"id\":1} x\n", "[{\"id\":1}]\n" };
+	static const char *const forged[] = { "{\"id\":9,\"id\":1}\n", "{\"id\":1} x\n", "[{\"id\":1}]\n",
+		"{\"ID\":1}\n", "{\"id\":9,\"Id\":1}\n", "{\"\\u0049d\":1}\n" };
 
 	open_with(PAIR "protocol says { boundary \"\\n\"; max 64; format json; messages independent; }\n",
 	    "protocol pair; pool { connections 1; }",
@@ -113,7 +114,7 @@ test_doubtful_ids(void **state)
 		end_expect(&f, "{\"code\":400}\n");
 		end_expect(&p, "");
 	}
-	assert_int_equal(road_reason(&road, REASON_BAD_MESSAGE), 3);
+	assert_int_equal(road_reason(&road, REASON_BAD_MESSAGE), ARRAY_COUNT(forged));
 	/* The next is asked as ever. */
 	road_say(&road, &f, "{\"id\":1}\n");
 	end_expect(&p, "{\"id\":2}\n");

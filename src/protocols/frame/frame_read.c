@@ -695,6 +695,7 @@ take_pairing(struct words *w, struct frame *f, struct frame_name *id)
 		    mistake);
 	f->answers = FRAME_ANSWERS_BY_FIELD;
 	f->answers_by = id;
+	id->path.alone = true;
 }
 
 static bool
