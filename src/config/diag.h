@@ -52,5 +52,10 @@ void diag_print_json(const struct diag *d, FILE *to);
 /* The closest of `count` names (next(what, i)), or NULL when none is close. For did-you-mean. */
 const char *diag_closest(
     struct slice word, const char *(*next)(void *what, size_t i), void *what, size_t count);
+/* Behind what is wrong with it: `; did you mean "CLOSEST"?`, or nothing where that is NULL. */
+#define DIAG_MEANT "%s%s%s"
+#define DIAG_MEANT_ARG(closest) \
+	(closest) != NULL ? "; did you mean \"" : "", (closest) != NULL ? (closest) : "", \
+	    (closest) != NULL ? "\"?" : ""
 
 #endif

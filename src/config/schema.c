@@ -276,10 +276,9 @@ report_extra(struct arguments *in, size_t i)
 		const char *closest =
 		    diag_closest(name, option_name, (void *)(uintptr_t)in->row->arguments, count);
 
-		diag_error(d, v->span, "unknown option \"%.*s\" of \"%.*s\"%s%s%s",
+		diag_error(d, v->span, "unknown option \"%.*s\" of \"%.*s\"" DIAG_MEANT,
 		    SLICE_ARG(diag_word(name)), SLICE_ARG(diag_word(in->word)),
-		    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "",
-		    closest != NULL ? "\"?" : "");
+		    DIAG_MEANT_ARG(closest));
 		return;
 	}
 	diag_error(d, v->span, "too many arguments to \"%.*s\"", SLICE_ARG(diag_word(in->word)));
@@ -543,9 +542,8 @@ report_unknown(const struct frame *f, const struct value *v)
 		const char *closest =
 		    diag_closest(v->raw, entry_name, f->rows->entries, f->rows->count);
 
-		diag_error(r->diag, v->span, "unknown directive \"%.*s\" in %s%s%s%s",
-		    SLICE_ARG(word), f->where, closest != NULL ? "; did you mean \"" : "",
-		    closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
+		diag_error(r->diag, v->span, "unknown directive \"%.*s\" in %s" DIAG_MEANT,
+		    SLICE_ARG(word), f->where, DIAG_MEANT_ARG(closest));
 	}
 }
 

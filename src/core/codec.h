@@ -99,7 +99,8 @@ struct codec {
 	bool independent;               /* messages of several clients may share a connection */
 	bool datagrams;                 /* a message is a datagram: it is read from datagrams alone */
 	uint32_t max;                   /* bytes of a message; obligatory */
-	const char *type;               /* the media type of a body, where HTTP carries it */
+	/* the media type of a body: where HTTP carries it, and as what texts in it are escaped */
+	const char *type;
 	/* of its declaration: another one frames messages in another way */
 	uint64_t fingerprint;
 

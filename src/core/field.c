@@ -215,9 +215,8 @@ prepare_map(struct reading *r, const struct scope *scope, struct field_ref *ref,
 	size_t count = scope->maps == NULL ? 0 : scope->maps->room;
 	const char *closest = diag_closest(ref->name, next_map, (void *)scope->maps, count);
 
-	diag_error(r->diag, at, "unknown map \"" SLICE_FORMAT "\"%s%s%s",
-	    SLICE_ARG(diag_word(ref->name)), closest != NULL ? "; did you mean \"" : "",
-	    closest != NULL ? closest : "", closest != NULL ? "\"?" : "");
+	diag_error(r->diag, at, "unknown map \"" SLICE_FORMAT "\"" DIAG_MEANT,
+	    SLICE_ARG(diag_word(ref->name)), DIAG_MEANT_ARG(closest));
 	return false;
 }
 

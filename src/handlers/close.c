@@ -43,7 +43,7 @@ close_build(struct build *b, struct step *step)
 	}
 	if (!close->says)
 		return true;
-	close->text.place = text_place_for(slice_of(k->type != NULL ? k->type : ""));
+	close->text.place = text_place_for(slice_of(k->type));
 	return !close->text.constant ||
 	    codec_check(k, protocol->name, &draft, build_reading(b), close->text.raw.span);
 }

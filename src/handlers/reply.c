@@ -70,9 +70,8 @@ reply_build(struct build *b, struct step *step)
 {
 	struct reply *reply = (struct reply *)(uintptr_t)step->settings;
 	const struct protocol_ops *protocol = build_protocol(b);
-	const char *type = protocol->codec->type;
 
-	reply->body.place = text_place_for(slice_of(type != NULL ? type : ""));
+	reply->body.place = text_place_for(slice_of(protocol->codec->type));
 	if (!take_lines(b, reply))
 		return false;
 	if (!reply->body.constant || !reply->fixed)

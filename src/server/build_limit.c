@@ -84,8 +84,7 @@ build_limit(struct build *b, struct slice name, struct span at)
 
 	const char *closest = diag_closest(name, limit_name, b, b->limit_count);
 
-	diag_error(b->diag, at, "there is no limit \"%.*s\"%s%s%s", SLICE_ARG(diag_word(name)),
-	    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "",
-	    closest != NULL ? "\"?" : "");
+	diag_error(b->diag, at, "there is no limit \"%.*s\"" DIAG_MEANT,
+	    SLICE_ARG(diag_word(name)), DIAG_MEANT_ARG(closest));
 	return NULL;
 }

@@ -171,9 +171,8 @@ build_upstream(struct build *b, struct slice name, struct span at, bool quiet)
 	size_t count = b->diag->errors < DIAG_MAX ? b->upstream_count : 0;
 	const char *closest = diag_closest(name, upstream_name, b, count);
 
-	diag_error(b->diag, at, "there is no upstream \"%.*s\"%s%s%s", SLICE_ARG(diag_word(name)),
-	    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "",
-	    closest != NULL ? "\"?" : "");
+	diag_error(b->diag, at, "there is no upstream \"%.*s\"" DIAG_MEANT,
+	    SLICE_ARG(diag_word(name)), DIAG_MEANT_ARG(closest));
 	return NULL;
 }
 

@@ -157,10 +157,9 @@ declared_set(const struct codec *k, struct reading *r, const struct value *name,
 		const char *closest = diag_closest(
 		    name->raw, known_name, (void *)(uintptr_t)&x->frame, x->frame.field_count);
 
-		diag_error(r->diag, name->span, "protocol %s has no field \"" SLICE_FORMAT "\"%s%s%s",
-		    x->ops.name, SLICE_ARG(diag_word(name->raw)),
-		    closest != NULL ? "; did you mean \"" : "", closest != NULL ? closest : "",
-		    closest != NULL ? "\"?" : "");
+		diag_error(r->diag, name->span,
+		    "protocol %s has no field \"" SLICE_FORMAT "\"" DIAG_MEANT, x->ops.name,
+		    SLICE_ARG(diag_word(name->raw)), DIAG_MEANT_ARG(closest));
 		return false;
 	}
 	if (field == x->id.field && k->pairing == CODEC_BY_ID) {
