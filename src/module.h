@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a loadable module of millrace includes, and all that it includes: plain C11 (C++ will do), no
- * struct of the server's. A module offers protocols, and handlers (steps of a route), by
- * one function, millrace_module, which is called where its code is loaded: in whoever checks a
- * configuration, and in each worker. All that it hands over is checked, and every value that it returns.
+ * What a loadable module of millrace includes, and all that it includes: plain C11 (C++ will do),
+ * no struct of the server's. A module offers protocols, and handlers (steps of a route), by one
+ * function, millrace_module, which is called where its code is loaded: in whoever checks a
+ * configuration, and in each worker. All that it hands over is checked, and every value that it
+ * returns.
  *
- * modules/README leads from nothing to a running protocol; modules/line_protocol.c is the file to copy.
+ * modules/README leads from nothing to a running protocol; modules/line_protocol.c is the file to
+ * copy.
  *
- * How this grows. MILLRACE_ABI changes when something here no longer means what it did: the
- * server then refuses the module. Else structs only get members at their end. Each struct that
- * crosses the border begins with its size as the side that made it knows it, and nobody
- * looks past that; so an old module works in a new server, and a new one in an old server if it
- * asks (MILLRACE_HAS) before it uses what may be missing. Rows (arguments, directives, fields)
- * stand in arrays and never grow.
+ * How this grows. MILLRACE_ABI changes when something here no longer means what it did: the server
+ * then refuses the module. Else structs only get members at their end. Each struct that crosses the
+ * border begins with its size as the side that made it knows it, and nobody looks past that; so an
+ * old module works in a new server, and a new one in an old server if it asks (MILLRACE_HAS) before
+ * it uses what may be missing. Rows (arguments, directives, fields) stand in arrays and never grow.
  *
- * Who may call what, and when. All functions of a module are called by one thread of one process
- * at a time. They must not block. What the server hands over (spans, messages, exchanges, contexts)
- * is a module's only until its function returns.
+ * Who may call what, and when. All functions of a module are called by one thread of one process at
+ * a time. They must not block. What the server hands over (spans, messages, exchanges, contexts) is
+ * a module's only until its function returns.
  */
 #ifndef MILLRACE_MODULE_H
 #define MILLRACE_MODULE_H
@@ -59,8 +60,8 @@ enum millrace_result {
 /* ------------------------------------------------------------------ directives */
 
 /*
- * Settings are read from the configuration into a struct of the module's, each to its offset, checked
- * as the server's own are: type, bounds, said twice, unknown words with a suggestion.
+ * Settings are read from the configuration into a struct of the module's, each to its offset,
+ * checked as the server's own are: type, bounds, said twice, unknown words with a suggestion.
  */
 enum millrace_type {
 	MILLRACE_FLAG = 1,              /* bool: on, off */
@@ -165,8 +166,8 @@ struct millrace_protocol {
 	unsigned traits;
 	enum millrace_answers answers;
 	/*
-	 * Bytes that a message may have, and so what of an unfinished one is kept. max_of, when it is
-	 * there, is asked instead, once the configuration was read.
+	 * Bytes that a message may have, and so what of an unfinished one is kept. max_of, when it
+	 * is there, is asked instead, once the configuration was read.
 	 */
 	uint32_t max;
 	uint32_t header;                /* no message is shorter than this */
@@ -176,16 +177,16 @@ struct millrace_protocol {
 
 	/*
 	 * A direction of a connection begins: `question` from client to server. `context` is
-	 * MILLRACE_CONTEXT bytes, aligned to 8, zeroed: what input wants to remember from message to
-	 * message. There is no end: it holds nothing that must be freed.
+	 * MILLRACE_CONTEXT bytes, aligned to 8, zeroed: what input wants to remember from message
+	 * to message. There is no end: it holds nothing that must be freed.
 	 */
 	void (*begin)(const void *settings, void *context, bool question);
 	/*
-	 * The length of the first message of `in`, which begins where the message does and may
-	 * end anywhere. MILLRACE_MORE: unknown, there is more to come; it is called again with more,
-	 * and with *resume as it was left: bytes that need not be looked at again (0 at first). A length
-	 * that is known is not asked for again, so it may be more than there is. Negative: why it cannot be
-	 * read; the connection ends.
+	 * The length of the first message of `in`, which begins where the message does and may end
+	 * anywhere. MILLRACE_MORE: unknown, there is more to come; it is called again with more,
+	 * and with *resume as it was left: bytes that need not be looked at again (0 at first). A
+	 * length that is known is not asked for again, so it may be more than there is. Negative:
+	 * why it cannot be read; the connection ends.
 	 */
 	int64_t (*input)(const void *settings, void *context, struct millrace_span in, size_t *resume);
 	/*
@@ -194,30 +195,37 @@ struct millrace_protocol {
 	 */
 	int (*decode)(const void *settings, struct millrace_span in, struct millrace_message *m);
 	/*
-	 * The opposite: writes (host->write) the message of a draft. NULL: it is the body as it stands. What
-	 * was written must be one message to `input` with a fresh context, or it is not sent.
+	 * The opposite: writes (host->write) the message of a draft. NULL: it is the body as it
+	 * stands. What was written must be one message to `input` with a fresh context, or it is
+	 * not sent.
 	 */
 	int (*encode)(
 	    const void *settings, const struct millrace_draft *draft, struct millrace_out *out);
 	/*
-	 * BY_ID. On a connection that clients share the server has ids of its own: writes the message
-	 * `in` with the id `id` for the one that decode finds in it.
+	 * BY_ID. On a connection that clients share the server has ids of its own: writes the
+	 * message `in` with the id `id` for the one that decode finds in it.
 	 */
 	int (*replace_id)(const void *settings, struct millrace_span in, struct millrace_span id,
 	    struct millrace_out *out);
 	/*
-	 * An id of the server's as bytes, at most MILLRACE_ID_LONGEST, and back; decimal digits when
-	 * these are NULL. Numbers go from 1 to id_most (0: 2^32 - 1).
+	 * An id of the server's as bytes, at most MILLRACE_ID_LONGEST, and back; decimal digits
+	 * when these are NULL. Numbers go from 1 to id_most (0: 2^32 - 1).
 	 */
 	size_t (*make_id)(const void *settings, uint64_t number, char room[MILLRACE_ID_LONGEST]);
 	bool (*read_id)(const void *settings, struct millrace_span id, uint64_t *number);
 	uint64_t id_most;
-	/* The body of what is said instead of an answer. NULL, or nothing written: the connection ends. */
+	/*
+	 * The body of what is said instead of an answer. NULL, or nothing written: the connection
+	 * ends.
+	 */
 	int (*make_error)(const void *settings, const struct millrace_failure *why,
 	    struct millrace_out *out);
 	/* What a heartbeat sends, where the configuration does not say it: a whole message. */
 	int (*make_ping)(const void *settings, struct millrace_out *out);
-	/* Whether asking this twice does no harm (of another peer, after a failure). NULL: never known. */
+	/*
+	 * Whether asking this twice does no harm (of another peer, after a failure). NULL: never
+	 * known.
+	 */
 	bool (*is_idempotent)(const void *settings, struct millrace_span question);
 };
 
@@ -265,8 +273,8 @@ struct millrace_module {
 	const struct millrace_directive *directives;
 	size_t settings_size;
 	/*
-	 * The settings were read: rules beyond types and bounds, and what is to be made of them. False:
-	 * it said what is wrong (host->refuse).
+	 * The settings were read: rules beyond types and bounds, and what is to be made of them.
+	 * False: it said what is wrong (host->refuse).
 	 */
 	bool (*configure)(const struct millrace_setup *setup, void *settings);
 	/* A configuration that was fine is no longer used by anything. */
@@ -283,11 +291,17 @@ struct millrace_host {
 	/* A line of the error log, behind the module's name. */
 	void (*log)(const struct millrace_module *module, enum millrace_level level, const char *text);
 
-	/* check, configure. What is wrong, said at the directive's line. Memory as long as the settings live. */
+	/*
+	 * check, configure. What is wrong, said at the directive's line. Memory as long as the
+	 * settings live.
+	 */
 	void (*refuse)(const struct millrace_setup *setup, const char *text);
 	void *(*keep)(const struct millrace_setup *setup, size_t n);
 
-	/* decode. Spans of the message itself need no copy. `field` is an index of the protocol's fields. */
+	/*
+	 * decode. Spans of the message itself need no copy. `field` is an index of the protocol's
+	 * fields.
+	 */
 	void (*set_body)(struct millrace_message *m, struct millrace_span body);
 	void (*set_field)(struct millrace_message *m, unsigned field, struct millrace_span value);
 	void (*set_id)(struct millrace_message *m, struct millrace_span id);
@@ -310,8 +324,8 @@ struct millrace_host {
 };
 
 /*
- * The one function that a module must have, in front of it: MILLRACE_EXPORT. NULL: it cannot work in
- * this server. What it returns lives as long as the module.
+ * The one function that a module must have, in front of it: MILLRACE_EXPORT. NULL: it cannot work
+ * in this server. What it returns lives as long as the module.
  */
 #if defined(__GNUC__)
 #define MILLRACE_EXPORT __attribute__((visibility("default")))

@@ -63,8 +63,8 @@ struct handler_ops {
 	enum verdict (*question)(struct exchange *ex, const struct step *step);
 	/*
 	 * The same without a connection, an answer or a count: the exchange is a stand-in
-	 * (server/stage.h), in which a step may edit the question and nothing else. NULL: it `takes`, or
-	 * passes, and there is no more to say.
+	 * (server/stage.h), in which a step may edit the question and nothing else. NULL: it
+	 * `takes`, or passes, and there is no more to say.
 	 */
 	enum verdict (*explain)(struct exchange *ex, const struct step *step, struct outlook *out);
 	/*

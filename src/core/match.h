@@ -60,7 +60,9 @@ bool condition_is(const struct condition *c, struct exchange *ex);
 bool condition_implies(const struct condition *a, const struct condition *b);
 /* Equal for equal conditions. */
 uint64_t condition_fingerprint(const struct condition *c);
-/* What decides whether it holds: calls tell(to, …) for the field of each test that does, in order. */
+/*
+ * What decides whether it holds: calls tell(to, …) for the field of each test that does, in order.
+ */
 void condition_explain(const struct condition *c, struct exchange *ex,
     void (*tell)(void *to, const struct field_ref *ref), void *to);
 /* The latest moment any of its fields needs. */

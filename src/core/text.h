@@ -47,8 +47,8 @@ MUST_USE bool text_get(const struct text *t, struct exchange *ex, struct slice *
 MUST_USE bool text_write(const struct text *t, struct exchange *ex, struct slice *out);
 
 /*
- * For people: ` "TEXT"`, or in the other quotes where these are in it, its end left out where it is long. False: longer
- * than TEXT_MAX.
+ * For people: ` "TEXT"`, or in the other quotes where these are in it, its end left out where it is
+ * long. False: longer than TEXT_MAX.
  */
 MUST_USE bool text_show(const struct text *t, struct exchange *ex, struct builder *b);
 void text_show_slice(struct slice s, struct builder *b);
