@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Arenas grow by blocks that double from 4 KiB (1 KiB behind a first one that
- * was given) to 256 KiB; what is too big for that gets a block of its own, and the current one
- * stays in use. Free memory is hidden from AddressSanitizer's point of view until it is taken.
+ * was given) to 256 KiB, whose pages are asked for at once; what is too big for that
+ * gets a block of its own, and the current one stays in use. Free memory is hidden from AddressSanitizer's point of view until it is taken.
  */
 #include "base/arena.h"
 
@@ -102,6 +102,8 @@ add_block(struct arena *a, size_t size, size_t grown)
 {
 	struct arena_block *b = memory_alloc(size);
 
+	if (size >= BLOCK_MOST)
+		memory_touch(b, size);
 	*b = (struct arena_block){ a->blocks, grown };
 	a->blocks = b;
 	a->total += size;
@@ -208,33 +210,23 @@ extend(struct arena *a, const char *array, size_t bytes, size_t wanted)
 	return true;
 }
 
-static void *
-grow_array(struct arena *a, void *array, size_t count, size_t *room, size_t size)
+void
+arena_grow_slow(
+    struct arena *a, void *array_pointer, size_t count, size_t *room, size_t more, size_t size)
 {
-	size_t wanted = *room == 0 ? ARRAY_START : *room * 2, bytes;
+	size_t wanted = MAX_OF(*room == 0 ? ARRAY_START : *room * 2, count + more), bytes;
+	char *array;
 
-	if (wanted < *room || __builtin_mul_overflow(wanted, size, &bytes) || bytes > SIZE_MAX / 2)
+	if (wanted < *room || wanted < more || __builtin_mul_overflow(wanted, size, &bytes) ||
+	    bytes > SIZE_MAX / 2)
 		memory_gone();
+	memcpy(&array, array_pointer, sizeof(array));
 	if (!extend(a, array, *room * size, bytes)) {
 		void *moved = arena_alloc(a, bytes);
 
 		if (count > 0)
 			memcpy(moved, array, count * size);
-		array = moved;
+		memcpy(array_pointer, &moved, sizeof(moved));
 	}
 	*room = wanted;
-	return array;
-}
-
-void *
-arena_grow(struct arena *a, void *array_pointer, size_t *count, size_t *room, size_t size)
-{
-	char *array;
-
-	memcpy(&array, array_pointer, sizeof(array));   /* whatever type it points to */
-	if (*count == *room) {
-		array = grow_array(a, array, *count, room, size);
-		memcpy(array_pointer, &array, sizeof(array));
-	}
-	return array + (*count)++ * size;
 }

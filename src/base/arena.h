@@ -60,12 +60,28 @@ PRINTF(2, 3) char *arena_printf(struct arena *a, const char *format, ...);
 /* Calls run(what) when the arena is reset. */
 void arena_on_reset(struct arena *a, void (*run)(void *what), void *what);
 
+void arena_grow_slow(
+    struct arena *a, void *array_pointer, size_t count, size_t *room, size_t more, size_t size);
+
 /*
- * Grows an array in place: returns where element `*count` is to be written
- * and counts it; the array may move. Start with array NULL, count 0, size 0.
+ * Grows an array in place by `more` elements: returns where the first of them is to be written
+ * and counts them; the array may move. Start with array NULL, count 0, room 0.
  */
-void *arena_grow(struct arena *a, void *array_pointer, size_t *count, size_t *room, size_t size);
+static inline void *
+arena_grow(
+    struct arena *a, void *array_pointer, size_t *count, size_t *room, size_t more, size_t size)
+{
+	char *array;
+
+	if (unlikely(more > *room - *count))
+		arena_grow_slow(a, array_pointer, *count, room, more, size);
+	memcpy(&array, array_pointer, sizeof(array));   /* whatever type it points to */
+	array += *count * size;
+	*count += more;
+	return array;
+}
+
 #define ARENA_PUSH(a, array, count, room) \
-	((__typeof__(array))arena_grow((a), &(array), &(count), &(room), sizeof(*(array))))
+	((__typeof__(array))arena_grow((a), &(array), &(count), &(room), 1, sizeof(*(array))))
 
 #endif

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #if defined(MEMORY_HIDES)
@@ -134,6 +135,19 @@ memory_unreserve(void)
 {
 	while (reserve.held > 0)
 		free(reserve.pieces[--reserve.held]);
+}
+
+void
+memory_touch(void *at, size_t size)
+{
+#ifdef MADV_POPULATE_WRITE
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t from = ((uintptr_t)at + page - 1) & -page, end = ((uintptr_t)at + size) & -page;
+
+	/* what an older kernel does not know changes nothing: they come one by one */
+	if (from < end)
+		madvise((void *)from, end - from, MADV_POPULATE_WRITE);
+#endif
 }
 
 void

@@ -28,6 +28,8 @@ extern bool memory_is_short;
 bool memory_reserve(void);
 void memory_unreserve(void);
 
+/* Asks for the pages of what will be written to, all at once: a fault each costs more than what is done there. */
+void memory_touch(void *at, size_t size);
 /* What was freed goes back to the kernel, where malloc keeps it. */
 void memory_trim(void);
 /* Bytes that the program has from malloc, but for the reserve; of the whole process where malloc does not say. */

@@ -16,9 +16,9 @@ ast_push_value(struct parse *p, struct value v)
 
 /* The values from `from` on, off the stack and into the tree. */
 static struct value *
-take_values(struct parse *p, size_t from, size_t *count)
+take_values(struct parse *p, size_t from, uint32_t *count)
 {
-	*count = p->value_count - from;
+	*count = (uint32_t)(p->value_count - from);
 	struct value *values = arena_alloc(p->arena, *count * sizeof(*values));
 
 	memcpy(values, p->values + from, *count * sizeof(*values));

@@ -12,8 +12,8 @@ enum value_kind { VALUE_WORD, VALUE_STRING };
 
 struct value {
 	enum value_kind kind;
-	struct slice raw;               /* a string without its quotes, nothing decoded */
 	struct span span;               /* quotes included */
+	struct slice raw;               /* a string without its quotes, nothing decoded */
 };
 
 enum expression_kind {
@@ -40,7 +40,7 @@ struct expression {
 	struct expression *left, *right;   /* NOT: left only */
 	struct value field;
 	struct value *operands;         /* one for COMPARE */
-	size_t operand_count;
+	uint32_t operand_count;
 	struct span span;
 };
 
@@ -52,10 +52,10 @@ struct block {
 /* values[0] is the word. */
 struct statement {
 	struct value *values;
-	size_t value_count;
+	uint32_t value_count;
+	struct span span;               /* the head: word to the last value */
 	struct expression *when;        /* or NULL */
 	struct block *block;            /* or NULL */
-	struct span span;               /* the head: word to the last value */
 	struct statement *next;
 };
 

@@ -12,7 +12,7 @@
 /* A block that is open: its brace, and how far its line is indented. */
 struct opening {
 	struct span brace;
-	size_t indent;
+	uint32_t indent;
 };
 
 struct parse {
@@ -28,6 +28,7 @@ struct parse {
 	size_t term_count, term_room;
 
 	uint32_t end;                   /* the scanner: behind the last token or blank */
+	uint32_t line, indent;          /* where its line begins, and how many blanks with */
 	uint32_t glue_end;              /* behind the last word or string */
 	int glue;                       /* its token */
 	bool start;                     /* the next word opens a statement */

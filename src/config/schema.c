@@ -102,8 +102,8 @@ cut_default(const char *text, struct value values[static DEFAULT_VALUES])
 		size_t length =
 		    quoted ? strcspn(text + 1, *text == '"' ? "\"" : "'") : strcspn(text, " ");
 
-		values[n++] = (struct value){ quoted ? VALUE_STRING : VALUE_WORD,
-			slice_make(text + quoted, length), { 0, 0, 0 } };
+		values[n++] = (struct value){ .kind = quoted ? VALUE_STRING : VALUE_WORD,
+			.raw = slice_make(text + quoted, length) };
 		text += quoted + length;
 		text += quoted && *text != '\0';
 	}
@@ -743,7 +743,8 @@ read_repeated(struct frame *f, const struct entry *e, const struct statement *s)
 		list->items = arena_alloc(outside, sizeof(filled));
 		list->room = 1;
 	}
-	*(struct filled *)arena_grow(outside, &list->items, &list->n, &list->room, sizeof(filled)) =
+	*(struct filled *)arena_grow(
+	    outside, &list->items, &list->n, &list->room, 1, sizeof(filled)) =
 	    filled;
 	return fine;
 }
@@ -819,8 +820,9 @@ fill_block(struct frame *f, const struct block *block)
 	struct schema_state *state = f->r->state;
 
 	f->said = state->said_count;
-	for (size_t i = 0; i <= f->rows->count; i++)
-		*ARENA_PUSH(f->r->arena, state->said, state->said_count, state->said_room) = NULL;
+	memset(arena_grow(f->r->arena, &state->said, &state->said_count, &state->said_room,
+		   f->rows->count + 1, sizeof(*state->said)),
+	    0, (f->rows->count + 1) * sizeof(*state->said));
 	if (f->trace != NULL)
 		begin_trace(f);
 	bool fine = read_pass(f, block, false);

@@ -578,7 +578,7 @@ static bool
 read_unix(struct reading *r, const struct value *v, struct endpoint *e)
 {
 	struct slice path = slice_after(v->raw, 5);
-	struct value piece = { v->kind, path, v->span };
+	struct value piece = { v->kind, v->span, path };
 	struct addr *addr = arena_zalloc(r->arena, sizeof(*addr));
 
 	if (v->kind == VALUE_STRING && !schema_decode(r, &piece, false, &path))

@@ -266,18 +266,6 @@ sources_glob(struct sources *all, struct slice pattern)
 	return sources_add(all, &s);
 }
 
-struct span
-span_join(struct span a, struct span b)
-{
-	if (a.file == 0)
-		return b;
-	if (b.file != a.file)
-		return a;
-	uint32_t from = MIN_OF(a.at, b.at), end = MAX_OF(a.at + a.n, b.at + b.n);
-
-	return (struct span){ a.file, from, end - from };
-}
-
 static void
 make_lines(struct source *s)
 {

@@ -65,7 +65,18 @@ struct span {
 	uint32_t at, n;                 /* bytes */
 };
 
-struct span span_join(struct span a, struct span b);
+static inline struct span
+span_join(struct span a, struct span b)
+{
+	if (a.file == 0)
+		return b;
+	if (b.file != a.file)
+		return a;
+	uint32_t from = MIN_OF(a.at, b.at), end = MAX_OF(a.at + a.n, b.at + b.n);
+
+	return (struct span){ a.file, from, end - from };
+}
+
 /* Line and column from 1; the column counts characters (UTF-8), a tab is one. */
 void source_place(struct source *s, uint32_t at, unsigned *line, unsigned *column);
 struct slice source_line(struct source *s, unsigned line);    /* without its line end */

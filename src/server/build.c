@@ -388,8 +388,8 @@ bool
 build_print_module(const struct build_input *in, struct diag *diag, FILE *to, bool roff,
     void (*show)(const struct protocol_ops *ops, bool roff))
 {
-	struct value values[] = { { VALUE_WORD, SLICE("module"), { 0 } },
-		{ VALUE_WORD, in->path, { 0 } } };
+	struct value values[] = { { VALUE_WORD, { 0 }, SLICE("module") },
+		{ VALUE_WORD, { 0 }, in->path } };
 	struct statement module = { .values = values, .value_count = ARRAY_COUNT(values) };
 	const struct block tree = { .first = &module };
 	struct build b;

@@ -83,7 +83,7 @@ struct error_line {
 /* Steps before they are laid out; memory of the work arena. */
 struct step_list {
 	struct step *items;
-	size_t count, room;
+	size_t count;
 };
 
 /* A server name as it was written, checked. */

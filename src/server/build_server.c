@@ -62,6 +62,13 @@ instead_of(const struct build *b, const struct handler_ops *ops)
 
 /* ------------------------------------------------------------------ steps */
 
+/* With room for so many: there are as many lists as routes, and each is short. */
+static struct step_list
+step_list_of(struct build *b, size_t most)
+{
+	return (struct step_list){ arena_alloc(&b->work, most * sizeof(struct step)), 0 };
+}
+
 static void
 add_step(struct build *b, struct filled *f, const char *const *captures, struct step_list *to)
 {
@@ -87,7 +94,7 @@ add_step(struct build *b, struct filled *f, const char *const *captures, struct 
 		fine &= ops->build(b, &step);
 	if (!fine || step.ops == NULL)
 		return;
-	*ARENA_PUSH(&b->work, to->items, to->count, to->room) = step;
+	to->items[to->count++] = step;
 }
 
 static void
@@ -96,6 +103,7 @@ read_steps(
 {
 	struct filled *items = list->items;
 
+	*to = step_list_of(b, list->n);
 	for (size_t i = 0; i < list->n; i++)
 		add_step(b, &items[i], captures, to);
 }
@@ -127,7 +135,6 @@ join_neighbours(struct build *b, struct step_list *list)
 	}
 	list->items += kept;
 	list->count -= kept;
-	list->room = list->count;
 }
 
 static void
@@ -173,7 +180,7 @@ append_steps(struct build *b, struct step_list *all, const struct step_list *mor
 {
 	for (size_t i = 0; i < more->count; i++)
 		if (!inherited || !was_reset(b, &more->items[i]))
-			*ARENA_PUSH(&b->work, all->items, all->count, all->room) = more->items[i];
+			all->items[all->count++] = more->items[i];
 }
 
 /* The inherited steps and the own ones, as the snapshot keeps them. */
@@ -181,7 +188,7 @@ static void
 make_steps(struct build *b, const struct step_list *inherited, const struct step_list *own,
     struct steps *out)
 {
-	struct step_list all = { 0 };
+	struct step_list all = step_list_of(b, inherited->count + own->count);
 
 	append_steps(b, &all, inherited, true);
 	append_steps(b, &all, own, false);

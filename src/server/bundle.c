@@ -135,7 +135,7 @@ put_parts(struct writer *w, const struct compare_list *list)
 		const struct compare_part *p = &list->parts[i];
 
 		w->parts[i] = (struct bundle_part){ put_text(w, p->name), put_text(w, p->of),
-			p->fingerprint, p->kind, p->nth };
+			p->fingerprint, p->kind, 0 };
 	}
 }
 
@@ -477,7 +477,7 @@ bundle_parts(const struct bundle *b, struct compare_list *list, struct arena *ar
 	list->parts = arena_array(arena, list->count, sizeof(*list->parts));
 	for (size_t i = 0; i < list->count; i++)
 		list->parts[i] = (struct compare_part){ bundle_text(b, all[i].name),
-			bundle_text(b, all[i].of), all[i].fingerprint, all[i].kind, all[i].nth };
+			bundle_text(b, all[i].of), all[i].fingerprint, all[i].kind };
 }
 
 static void

@@ -53,7 +53,7 @@ struct bundle_shared {
 struct bundle_part {
 	struct bundle_text name, of;
 	uint64_t fingerprint;
-	uint32_t kind, nth;
+	uint32_t kind, zero;
 };
 
 struct bundle_source {

@@ -174,36 +174,11 @@ read_one(struct compare_list *list, struct arena *a, const struct statement *s)
 	add_part(list, a, COMPARE_SETTING, word, SLICE_EMPTY, s, NULL);
 }
 
-static struct slice
-key_of(struct arena *a, const struct compare_part *p)
-{
-	const uint32_t numbers[] = { p->kind, p->nth, (uint32_t)p->of.n };
-	size_t n = sizeof(numbers) + p->of.n + p->name.n;
-	struct builder b = builder_on(arena_alloc(a, n), n);
-
-	builder_put(&b, (const char *)numbers, sizeof(numbers));
-	builder_slice_put(&b, p->of);
-	builder_slice_put(&b, p->name);
-	return builder_slice(&b);
-}
-
 void
 compare_read(struct compare_list *list, struct arena *a, const struct block *tree)
 {
-	struct map known;
-
-	map_init(&known, a, false);
 	for (const struct statement *s = tree->first; s != NULL; s = s->next)
 		read_one(list, a, s);
-	for (size_t i = 0; i < list->count; i++) {
-		struct compare_part *p = &list->parts[i];
-		struct slice key = key_of(a, p);
-		const struct compare_part *last = map_find(&known, key);
-
-		if (last != NULL)
-			p->nth = last->nth + 1;
-		map_set(&known, key, p);
-	}
 }
 
 /* ------------------------------------------------------------------ the comparison */
@@ -215,6 +190,20 @@ struct differences {
 	size_t all;
 	FILE *to;
 };
+
+/* One of the two lists; what is neither at its beginning nor at its end as in the other. */
+struct side {
+	const struct compare_list *list;
+	size_t from, to;
+	uint32_t *nth;                  /* which of those that are called so, in between */
+	struct map parts;               /* in between: by name and number */
+};
+
+static bool
+same_name(const struct compare_part *a, const struct compare_part *b)
+{
+	return a->kind == b->kind && slice_equal(a->name, b->name) && slice_equal(a->of, b->of);
+}
 
 static void
 put_slice(FILE *to, struct slice s)
@@ -229,10 +218,22 @@ put_slice(FILE *to, struct slice s)
 	}
 }
 
+/* How many before it are called so. Asked for the few that are shown. */
+static unsigned
+number_of(const struct compare_list *list, const struct compare_part *p)
+{
+	unsigned n = 0;
+
+	for (const struct compare_part *other = list->parts; other < p; other++)
+		n += same_name(other, p);
+	return n;
+}
+
 static void
-note(struct differences *c, enum change change, const struct compare_part *p)
+note(struct differences *c, enum change change, const struct compare_list *list, size_t i)
 {
 	static const char *const words[CHANGES] = { "added", "removed", "changed" };
+	const struct compare_part *p = &list->parts[i];
 	bool of_server = p->kind == COMPARE_ROUTE;
 
 	c->all++;
@@ -243,8 +244,10 @@ note(struct differences *c, enum change change, const struct compare_part *p)
 		put_slice(c->to, p->name);
 	else
 		fputs(of_server ? "(of all paths)" : "(without a name)", c->to);
-	if (p->nth != 0)
-		fprintf(c->to, " (number %u of them)", p->nth + 1);
+	unsigned before = number_of(list, p);
+
+	if (before != 0)
+		fprintf(c->to, " (number %u of them)", before + 1);
 	if (p->of.n != 0) {
 		fputs(of_server ? " of server " : " of upstream ", c->to);
 		put_slice(c->to, p->of);
@@ -267,56 +270,98 @@ note_rest(const struct differences *c)
 		}
 }
 
-static bool
-are_equal(const struct compare_list *a, const struct compare_list *b)
+static struct slice
+key_of(struct arena *a, const struct compare_part *p, uint32_t nth)
 {
-	if (a->count != b->count)
-		return false;
-	for (size_t i = 0; i < a->count; i++)
-		if (a->parts[i].fingerprint != b->parts[i].fingerprint ||
-		    a->parts[i].kind != b->parts[i].kind ||
-		    !slice_equal(a->parts[i].name, b->parts[i].name) ||
-		    !slice_equal(a->parts[i].of, b->parts[i].of))
-			return false;
-	return true;
+	const uint32_t numbers[] = { p->kind, nth, (uint32_t)p->of.n };
+	size_t n = sizeof(numbers) + p->of.n + p->name.n;
+	struct builder b = builder_on(arena_alloc(a, n), n);
+
+	builder_put(&b, (const char *)numbers, sizeof(numbers));
+	builder_slice_put(&b, p->of);
+	builder_slice_put(&b, p->name);
+	return builder_slice(&b);
 }
 
 static void
-index_parts(struct map *map, struct arena *a, const struct compare_list *list)
+index_parts(struct side *s, struct arena *a)
 {
-	map_init(map, a, false);
-	for (size_t i = 0; i < list->count; i++)
-		map_set(map, key_of(a, &list->parts[i]), &list->parts[i]);
+	const struct compare_part *parts = s->list->parts;
+	struct map last;
+
+	map_init(&last, a, false);
+	map_init(&s->parts, a, false);
+	s->nth = arena_array(a, s->to - s->from, sizeof(*s->nth));
+	for (size_t i = s->from; i < s->to; i++) {
+		uint32_t *nth = &s->nth[i - s->from];
+		struct slice name = key_of(a, &parts[i], 0);
+		const uint32_t *before = map_find(&last, name);
+
+		*nth = before != NULL ? *before + 1 : 0;
+		map_set(&last, name, nth);
+		map_set(&s->parts, key_of(a, &parts[i], *nth), (void *)(uintptr_t)&parts[i]);
+	}
+}
+
+/* Most reloads change a word here or there: what stands at either end as it did is not looked up. */
+static void
+skip_ends(struct side *old, struct side *new)
+{
+	const struct compare_part *before = old->list->parts, *now = new->list->parts;
+
+	while (old->from < old->to && new->from < new->to &&
+	       same_name(&before[old->from], &now[new->from]))
+		old->from++, new->from++;
+	while (old->to > old->from && new->to > new->from &&
+	       same_name(&before[old->to - 1], &now[new->to - 1]))
+		old->to--, new->to--;
+}
+
+/* What part i of the new list was, or NULL. */
+static const struct compare_part *
+part_before(const struct side *old, const struct side *new, struct arena *a, size_t i)
+{
+	if (i < new->from)
+		return &old->list->parts[i];
+	if (i >= new->to)
+		return &old->list->parts[old->to + (i - new->to)];
+	return map_find(&old->parts, key_of(a, &new->list->parts[i], new->nth[i - new->from]));
+}
+
+static void
+note_all(struct differences *c, struct side *old, struct side *new, struct arena *a)
+{
+	for (size_t i = 0; i < new->list->count; i++) {
+		const struct compare_part *was = part_before(old, new, a, i);
+
+		if (was == NULL)
+			note(c, ADDED, new->list, i);
+		else if (was->fingerprint != new->list->parts[i].fingerprint)
+			note(c, CHANGED, new->list, i);
+	}
+	for (size_t i = old->from; i < old->to; i++)
+		if (map_find(&new->parts,
+			key_of(a, &old->list->parts[i], old->nth[i - old->from])) == NULL)
+			note(c, REMOVED, old->list, i);
 }
 
 void
 compare_print(const struct compare_list *before, const struct compare_list *now, FILE *to)
 {
 	struct differences c = { .to = to };
-	struct map old, new;
+	struct side old = { .list = before, .to = before->count };
+	struct side new = { .list = now, .to = now->count };
 	struct arena a;
 
-	if (are_equal(before, now)) {
-		fputs("nothing changed\n", to);
-		return;
-	}
 	arena_init(&a, NULL, 0);
-	index_parts(&old, &a, before);
-	index_parts(&new, &a, now);
-	for (size_t i = 0; i < now->count; i++) {
-		const struct compare_part *p = &now->parts[i];
-		const struct compare_part *was = map_find(&old, key_of(&a, p));
-
-		if (was == NULL)
-			note(&c, ADDED, p);
-		else if (was->fingerprint != p->fingerprint)
-			note(&c, CHANGED, p);
-	}
-	for (size_t i = 0; i < before->count; i++)
-		if (map_find(&new, key_of(&a, &before->parts[i])) == NULL)
-			note(&c, REMOVED, &before->parts[i]);
+	skip_ends(&old, &new);
+	index_parts(&old, &a);
+	index_parts(&new, &a);
+	note_all(&c, &old, &new, &a);
 	note_rest(&c);
-	if (c.all == 0)
+	if (c.all == 0 && old.from == old.to && new.from == new.to)
+		fputs("nothing changed\n", to);
+	else if (c.all == 0)
 		fputs("changed: the order of some parts\n", to);
 	arena_reset(&a);
 }

@@ -21,8 +21,6 @@ struct compare_part {
 	struct slice of;                /* the server of a route, the upstream of a peer; or empty */
 	uint64_t fingerprint;
 	uint32_t kind;                  /* enum compare_kind */
-	/* which of several that are called so */
-	uint32_t nth;
 };
 
 struct compare_list {

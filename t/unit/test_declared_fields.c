@@ -126,7 +126,7 @@ static void
 expect_text(enum frame_format format, struct slice wire, enum text_place place, const char *from, const char *want)
 {
 	static const struct argument argument = { .name = "TEXT", .type = &type_text };
-	struct value v = { VALUE_STRING, slice_of(from), { 0 } };
+	struct value v = { VALUE_STRING, { 0 }, slice_of(from) };
 	struct text text = { .place = place };
 	struct slice got;
 
@@ -159,7 +159,7 @@ walks_once_and_goes_along(void **state)
 	static const struct argument argument = { .name = "TEXT", .type = &type_text };
 	char first[64] = "{\"a\":\"one\",\"b\":2}", second[64];
 	struct slice wire = slice_of(first), got;
-	struct value v = { VALUE_STRING, SLICE("${msg.a} ${msg.b} ${msg[\"a\"]} ${msg.c}"), { 0 } };
+	struct value v = { VALUE_STRING, { 0 }, SLICE("${msg.a} ${msg.b} ${msg[\"a\"]} ${msg.c}") };
 	struct text text = { .place = TEXT_PLAIN };
 
 	open_message(FORMAT_JSON, wire, "");
@@ -201,7 +201,7 @@ walks_over_more_paths_than_fit_in_one(void **state)
 	builder_byte(&j, '}');
 	open_message(FORMAT_JSON, builder_slice(&j), "");
 
-	struct value v = { VALUE_STRING, builder_slice(&a), { 0 } };
+	struct value v = { VALUE_STRING, { 0 }, builder_slice(&a) };
 
 	assert_true(type_text.read(&c.reading, &v, &argument, &text));
 	assert_true(type_text.compile(&c.reading, &c.scope, &argument, &text));
@@ -224,7 +224,7 @@ sets_only_what_fits(void **state)
 
 	open_message(FORMAT_BINARY, SLICE(BINARY), "");
 	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-		struct value name = { VALUE_WORD, slice_of(cases[i].name), { 0 } }, value = { VALUE_WORD, slice_of(cases[i].value), { 0 } };
+		struct value name = { VALUE_WORD, { 0 }, slice_of(cases[i].name) }, value = { VALUE_WORD, { 0 }, slice_of(cases[i].value) };
 		struct unit_set set = { .value = SLICE_EMPTY };
 
 		if (protocol.codec.set(&protocol.codec, &c.reading, &name, &value, &set) != cases[i].good)
@@ -263,7 +263,7 @@ static void
 has_words_for_failures(void **state)
 {
 	static const struct argument argument = { .name = "TEXT", .type = &type_text };
-	struct value v = { VALUE_STRING, SLICE("{\"c\":${code},\"r\":\"${reason}\",\"m\":\"${msg.m}\"}"), { 0 } };
+	struct value v = { VALUE_STRING, { 0 }, SLICE("{\"c\":${code},\"r\":\"${reason}\",\"m\":\"${msg.m}\"}") };
 	struct text text = { .place = TEXT_JSON };
 	struct slice body;
 

@@ -474,7 +474,7 @@ static bool
 read_one(struct schema_case *s, const struct type *type, const char *text, void *out)
 {
 	static const struct argument a = { "X", NULL, 0 };
-	struct value v = { VALUE_WORD, slice_of(text), { 1, 0, (uint32_t)strlen(text) } };
+	struct value v = { VALUE_WORD, { 1, 0, (uint32_t)strlen(text) }, slice_of(text) };
 
 	case_close(&s->c);
 	fill_well(s, text[0] == '\0' ? "" : "user x;");
@@ -575,7 +575,7 @@ static void
 test_decode(void **state)
 {
 	struct schema_case s;
-	struct value v = { VALUE_STRING, SLICE("\\n\\r\\t\\0\\\\\\\"\\'\\x7f\\$"), { 1, 0, 1 } };
+	struct value v = { VALUE_STRING, { 1, 0, 1 }, SLICE("\\n\\r\\t\\0\\\\\\\"\\'\\x7f\\$") };
 	struct slice out;
 
 	fill_well(&s, "");
@@ -586,7 +586,7 @@ test_decode(void **state)
 	v.kind = VALUE_WORD;
 	assert_true(schema_decode(&s.r, &v, false, &out));
 	assert_ptr_equal(out.at, v.raw.at);
-	v = (struct value){ VALUE_STRING, SLICE("a\\"), { 1, 0, 1 } };
+	v = (struct value){ VALUE_STRING, { 1, 0, 1 }, SLICE("a\\") };
 	assert_false(schema_decode(&s.r, &v, false, &out));
 	case_close(&s.c);
 }
