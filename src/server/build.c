@@ -335,16 +335,6 @@ run(struct build *b, FILE *effective)
 	return true;
 }
 
-static void
-keep_paths(struct build *b, struct build_paths *to)
-{
-	struct arena *a = b->in->files->arena;
-
-	b->snapshot->pid_path = output_path(b, b->main.pid_path);
-	*to = (struct build_paths){ arena_slice(a, b->snapshot->pid_path),
-		arena_slice(a, control_path(b)) };
-}
-
 static struct snapshot *
 build(const struct build_input *in, struct diag *diag, FILE *effective)
 {
@@ -354,8 +344,6 @@ build(const struct build_input *in, struct diag *diag, FILE *effective)
 
 	bool fine = run(&b, effective);
 
-	if (in->paths != NULL)
-		keep_paths(&b, in->paths);
 	arena_reset(&b.work);
 	if (fine)
 		return b.snapshot;
@@ -401,4 +389,41 @@ build_print_module(const struct build_input *in, struct diag *diag, FILE *to, bo
 	arena_reset(&b.work);
 	snapshot_release(NULL, b.snapshot);
 	return diag->errors == 0;
+}
+
+static void
+keep_only(struct block *tree, const char *const *words, size_t count)
+{
+	for (struct statement **at = &tree->first, *s; (s = *at) != NULL;) {
+		size_t i = 0;
+
+		while (i < count && !slice_is(s->values[0].raw, words[i]))
+			i++;
+		if (i == count)
+			*at = s->next;
+		else
+			at = &s->next;
+	}
+}
+
+bool
+build_paths(const struct build_input *in, struct diag *diag, struct build_paths *to)
+{
+	static const char *const words[] = { "pid", "control" };
+	struct arena *a = in->files->arena;
+	size_t errors = diag->errors;
+	struct block *tree;
+	struct build b;
+
+	begin(&b, in, diag);
+	if (parse(&b, &tree)) {
+		keep_only(tree, words, ARRAY_COUNT(words));
+		schema_fill(&b.reading, registry_main, tree, "the top level", &b.main);
+	}
+	b.snapshot->pid_path = output_path(&b, b.main.pid_path);
+	to->pid = arena_slice(a, b.snapshot->pid_path);
+	to->control = arena_slice(a, control_path(&b));
+	arena_reset(&b.work);
+	snapshot_release(NULL, b.snapshot);
+	return diag->errors == errors;
 }

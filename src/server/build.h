@@ -32,8 +32,6 @@ struct build_input {
 	bool trace;                     /* keep origins, for -T */
 	/* what is in it, by name, in the arena of `files`; or NULL */
 	struct compare_list *parts;
-	/* set whatever else is wrong, in the arena of `files`; or NULL */
-	struct build_paths *paths;
 };
 
 /*
@@ -43,6 +41,12 @@ struct build_input {
 MUST_USE struct snapshot *build_snapshot(const struct build_input *in, struct diag *diag);
 /* The same, and then -T to a file. False: errors. */
 bool build_print_effective(const struct build_input *in, struct diag *diag, FILE *to);
+
+/*
+ * Reads the two settings that say where the master is, and no others: what else is wrong does not matter. In the
+ * arena of `files`. False: errors were reported.
+ */
+bool build_paths(const struct build_input *in, struct diag *diag, struct build_paths *to);
 
 /*
  * -D of one module, in->path: its directives and handlers; `show` is called for each of its

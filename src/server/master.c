@@ -450,10 +450,11 @@ configured_path(const struct master_options *options, bool control)
 	sources_init(&files, &arena, true);
 	load_locate(&files, options->config, options->prefix, &in);
 	diag_init(&diag, &arena, &files);
-	in.paths = &paths;
-	struct snapshot *s = build_snapshot(&in, &diag);
+
+	bool fine = build_paths(&in, &diag, &paths);
 	struct slice at = control ? paths.control : paths.pid;
-	if (s == NULL && at.n == 0) {
+
+	if (!fine && at.n == 0) {
 		diag_print(&diag, stderr);
 		process_refuse("the configuration does not say which master is meant");
 	} else if (at.n == 0 && !control) {
@@ -462,8 +463,6 @@ configured_path(const struct master_options *options, bool control)
 	} else {
 		path = strndup(at.at, at.n);
 	}
-	if (s != NULL)
-		snapshot_release(NULL, s);
 	arena_reset(&arena);
 	return path;
 }

@@ -148,6 +148,38 @@ test_paths(void **state)
 	build_close(&b);
 }
 
+static bool
+read_paths(struct built *b, const char *text, struct build_paths *paths)
+{
+	struct source main = { .kind = SOURCE_FILE, .name = SLICE("/c/main.conf"), .text = slice_of(text) };
+	struct build_input in = { .files = &b->files, .path = main.name };
+
+	build_begin(b);
+	b->snapshot = NULL;
+	sources_add(&b->files, &main);
+	return build_paths(&in, &b->diag, paths);
+}
+
+/* In a configuration that does not build. */
+static void
+test_where_the_master_is(void **state)
+{
+	struct build_paths paths;
+	struct built b;
+
+	assert_true(read_paths(&b, "workers many; server { nonsense; } upstream u { }\n"
+	    "user 1 2 3 4; control c.sock; module \"no.so\"; pid a.pid;", &paths));
+	assert_int_equal(b.diag.errors, 0);
+	assert_text(paths.pid, "/c/a.pid");
+	assert_text(paths.control, "/c/c.sock");
+	build_close(&b);
+
+	assert_false(read_paths(&b, "pid; server { listen 80; return 200; }", &paths));
+	assert_int_equal(paths.pid.n, 0);
+	assert_int_equal(paths.control.n, 0);
+	build_close(&b);
+}
+
 static void
 test_steps(void **state)
 {
@@ -585,7 +617,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults), cmocka_unit_test(test_paths), cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_defaults), cmocka_unit_test(test_paths), cmocka_unit_test(test_where_the_master_is),
+		cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_routes), cmocka_unit_test(test_listeners), cmocka_unit_test(test_upstreams),
 		cmocka_unit_test(test_errors), cmocka_unit_test(test_wrong), cmocka_unit_test(test_again),
 		cmocka_unit_test(test_listener_conflicts), cmocka_unit_test(test_addresses), cmocka_unit_test(test_hosts),

@@ -103,6 +103,20 @@ lines_and_comments_are_nothing(void **state)
 	expect("a 1; b 1;", "b 1; a 1;", "changed: the order of some parts\n");
 }
 
+/* What stands at either end as it did is not looked up, and told all the same. */
+static void
+ends_and_between(void **state)
+{
+	expect("a 1; b 1; c 1; d 1;", "a 2; b 1; c 1; d 2;", "changed setting a\nchanged setting d\n");
+	expect("a 1; b 1; c 1;", "a 1; x 1; b 2; c 1;", "added setting x\nchanged setting b\n");
+	expect("a 1; b 1; c 1; d 1;", "a 2; c 1; b 2; d 2;", "changed setting a\nchanged setting b\nchanged setting d\n");
+	expect("a 1; b 1; c 1;", "c 2;", "changed setting c\nremoved setting a\nremoved setting b\n");
+	expect("a 1; b 1; c 1;", "a 2;", "changed setting a\nremoved setting b\nremoved setting c\n");
+	expect("a 1; a 2; b 1; a 3;", "a 1; b 1; a 3;", "removed setting a (number 2 of them)\n");
+	expect("a 1; b 1; a 3;", "a 1; x 1; a 7; b 1; a 3;", "added setting x\nadded setting a (number 2 of them)\n");
+	expect("x 1; a 1; a 2; y 1;", "y 1; a 1; a 3; x 1;", "changed setting a (number 2 of them)\n");
+}
+
 static void
 names(void **state)
 {
@@ -160,7 +174,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(says_what_changed),
 		cmocka_unit_test(lines_and_comments_are_nothing),
-		cmocka_unit_test(names),
+		cmocka_unit_test(ends_and_between), cmocka_unit_test(names),
 		cmocka_unit_test(is_printable),
 		cmocka_unit_test(many),
 	};
