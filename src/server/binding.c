@@ -56,6 +56,14 @@ binding_close(struct binding_table *t, bool owner)
 }
 
 void
+binding_let_go(const struct binding_table *t)
+{
+	for (size_t i = 0; i < t->count; i++)
+		for (size_t slot = 0; slot < t->all[i].fd_count; slot++)
+			close(t->all[i].fds[slot]);
+}
+
+void
 binding_remove(struct binding_table *t, size_t index)
 {
 	struct bound *b = &t->all[index];

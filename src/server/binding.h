@@ -41,6 +41,11 @@ struct binding_table {
 void binding_init(struct binding_table *t, size_t group);
 /* Closes all. `owner`: and removes the files of Unix sockets (a child of the master does not). */
 void binding_close(struct binding_table *t, bool owner);
+/*
+ * Of a child that accepts from none: who holds a socket keeps it in its group, where it would be given clients that
+ * nobody takes. The numbers stay.
+ */
+void binding_let_go(const struct binding_table *t);
 const struct bound *binding_find(
     const struct binding_table *t, uint8_t transport, const struct addr *a);
 /* Closes that group; the others keep their order. */

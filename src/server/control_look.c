@@ -61,6 +61,7 @@ run_child(const struct control_client *k)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigemptyset(&none);
 	process_unblock_signals(&none);
+	binding_let_go(&k->master->bindings);
 	arena_init(&arena, NULL, 0);
 
 	FILE *to = fdopen(k->look_fd, "w");

@@ -263,6 +263,7 @@ run_child(const struct load_input *in, int to)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigemptyset(&none);
 	process_unblock_signals(&none);
+	binding_let_go(in->bindings);
 
 	if (in->running != NULL) {
 		dup2(in->said, STDERR_FILENO);

@@ -486,6 +486,32 @@ class Processes(Case):
         flow.wait_for(lambda: not set(s.workers()) & set(old))
         asking.finish(self)
 
+    def test_who_looks_holds_no_listener(self):
+        """Neither who checks nor who explains: in a group of sockets they would be given clients, and take none."""
+        s = self.server("".join("server { listen 127.0.0.1:@port@; server_name h%d.x; return 200; }\n" % i
+                                for i in range(1000)), main="workers 2;\n", listens=[])
+        flow.wait_for(lambda: "serving:" in s.said())
+        workers = s.workers()
+        with open("/proc/net/tcp") as f:
+            rows = [line.split() for line in list(f)[1:]]
+        listeners = {"socket:[%s]" % r[9] for r in rows if r[3] == "0A" and int(r[1].split(":")[1], 16) == s.port}
+
+        def held(pid):
+            try:
+                return {os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid)}
+            except OSError:             # it ended meanwhile
+                return set()
+
+        self.assertTrue(listeners <= held(s.process.pid))
+        for file, words in (("reload", ("-s", "reload")), ("look", ("explain", "--running", "http://h7.x:%d/" % s.port))):
+            command = ("-c", s.path, "-p", s.directory, *words)
+            asking = self.asking(file, lambda n, command=command: self.assertEqual(flow.run(*command)[0], 0))
+            flow.wait_for(lambda file=file: any("/memfd:%s (deleted)" % file in h and not h & listeners
+                                                for h in map(held, set(s.workers()) - set(workers))))
+            asking.done.set()
+            asking.join(flow.TIME * flow.SLOW)
+            self.assertIsNone(asking.wrong)
+
     def test_logs(self):
         text = "error_log \"%s\"; server a { listen 127.0.0.1:@port@; access_log \"%s\"; return 200 \"a\"; }"
         s = self.server(text % ("err0", "acc0"), main="workers 1;\n", listens=None)
