@@ -268,6 +268,7 @@ on_report(struct channel *c, const struct channel_message *r, const int *fds, si
 		s->closing -= s->closing != 0;
 		if (s->state == SLOT_STARTING) {
 			s->state = SLOT_READY;
+			s->ready = clock_ms();
 			log_line(LOG_INFO, "worker %u (%d) serves", s->number + 1, (int)s->pid);
 		}
 	} else if (r->kind == CHANNEL_LEAVING && s->state == SLOT_READY) {
@@ -316,6 +317,19 @@ leave_as_worker(struct master *m, const struct slot *s, int channel)
 	loop_stop(&m->loop);
 }
 
+static void
+be_later(struct slot *s)
+{
+	s->delay = s->delay == 0 ? DELAY_FIRST : MIN_OF(2 * s->delay, (uint64_t)DELAY_MAX);
+}
+
+static void
+call_again(struct master *m, struct slot *s)
+{
+	s->due = clock_ms() + s->delay;
+	deadline_set(&m->loop, &s->again, s->delay);
+}
+
 /*
  * Later, and later each time: a machine short of memory is not helped by haste. A start that lacks
  * something is none.
@@ -328,9 +342,8 @@ put_off(struct master *m, struct slot *s)
 		master_stop(m);
 		return;
 	}
-	s->due = clock_ms() + s->delay;
-	deadline_set(&m->loop, &s->again, s->delay);
-	s->delay = s->delay == 0 ? DELAY_FIRST : MIN_OF(2 * s->delay, (uint64_t)DELAY_MAX);
+	be_later(s);
+	call_again(m, s);
 }
 
 static void
@@ -341,6 +354,7 @@ adopt(struct master *m, struct slot *s, pid_t pid, int channel)
 	s->born = clock_ms();
 	s->deaf_since = 0;
 	s->serves = s->closing = 0;
+	s->ready = 0;
 	if (channel_open(&s->channel, &m->loop, channel))
 		give(m, s, 0);
 	else
@@ -502,25 +516,43 @@ log_death(const struct slot *s, int status, bool wanted)
 }
 
 static void
+begin_loop(struct slot *s)
+{
+	if (s->soon >= LOOP_SOON)
+		log_line(LOG_ALERT,
+		    "worker %u ended %u times in a row before it had served for %d ms: the others "
+		    "serve, it is tried again ever later",
+		    s->number + 1, s->soon, SOON);
+	else
+		log_line(LOG_ALERT,
+		    "worker %u ended %d times within %d seconds: the others serve, it is tried again "
+		    "ever later",
+		    s->number + 1, LOOP_DEATHS, LOOP_WITHIN / 1000);
+	s->loops = true;
+}
+
+/*
+ * Who was served by it wants the next one at once; only where one after another is of no use to
+ * anybody they cost more than they give.
+ */
+static void
 count_death(struct slot *s)
 {
-	uint64_t now = clock_ms();
+	uint64_t now = clock_ms(), served = s->ready == 0 ? 0 : now - s->ready;
 
 	s->died++;
-	memmove(s->deaths + 1, s->deaths, (CRASHES - 1) * sizeof(s->deaths[0]));
+	memmove(s->deaths + 1, s->deaths, (LOOP_DEATHS - 1) * sizeof(s->deaths[0]));
 	s->deaths[0] = now;
-	if (now - s->born >= CRASHES_WITHIN) {
-		s->delay = 0;
-		s->alarmed = false;
+	s->soon = served < SOON ? s->soon + 1 : 0;
+	if (served >= FORGIVEN_AFTER) {
+		s->loops = false;
+		memset(s->deaths + 1, 0, (LOOP_DEATHS - 1) * sizeof(s->deaths[0]));
 	}
-	if (s->deaths[CRASHES - 1] == 0 || now - s->deaths[CRASHES - 1] > CRASHES_WITHIN ||
-	    s->alarmed)
-		return;
-	s->alarmed = true;
-	log_line(LOG_ALERT,
-	    "worker %u ended %d times within %d seconds: the others serve, it is tried again ever "
-	    "later",
-	    s->number + 1, CRASHES, CRASHES_WITHIN / 1000);
+
+	uint64_t first = s->deaths[LOOP_DEATHS - 1];
+
+	if (!s->loops && (s->soon >= LOOP_SOON || (first != 0 && now - first <= LOOP_WITHIN)))
+		begin_loop(s);
 }
 
 static void
@@ -559,8 +591,12 @@ bury(struct master *m, struct slot *s, int status)
 			m->lent[i] = NOBODY;
 	if (m->phase == PHASE_SERVING)
 		count_death(s);
-	if (m->phase <= PHASE_SERVING)
+	if (m->phase == PHASE_STARTING || s->loops) {
 		put_off(m, s);
+	} else {
+		s->delay = 0;
+		call_again(m, s);
+	}
 }
 
 static struct slot *

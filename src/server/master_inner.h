@@ -22,7 +22,7 @@
 #include "server/watch.h"
 #include "server/worker.h"
 
-/* Milliseconds but for the crashes. */
+/* Milliseconds but for LOOP_. */
 enum {
 	LOOK_EVERY = 500,
 	HUNG_AFTER = 2000,              /* without a beat while others beat: its sockets are lent */
@@ -30,7 +30,10 @@ enum {
 	START_LIMIT = 60 * 1000,        /* to build and serve */
 	STOP_GRACE = 3000,              /* from TERM to KILL */
 	DELAY_FIRST = 100, DELAY_MAX = 10 * 1000,
-	CRASHES = 5, CRASHES_WITHIN = 60 * 1000,
+	FORGIVEN_AFTER = 10 * 1000,     /* who has served so long ends a loop */
+	/* a loop: so many in a row that hardly served, or so many deaths altogether within that time */
+	LOOP_SOON = 3, SOON = 500,
+	LOOP_DEATHS = 12, LOOP_WITHIN = 60 * 1000,
 };
 
 /* RETIRED: its workers drain, and it could still go on. */
@@ -56,12 +59,14 @@ struct slot {
 	bool hung;
 	uint64_t deaf_since;            /* its end of the channel is closed; 0: it is not */
 	uint64_t born;
+	uint64_t ready;                 /* when it began to serve; 0: it does not yet */
 	uint64_t due;                   /* EMPTY: not before */
-	uint64_t delay;                 /* what the next death costs */
-	uint64_t deaths[CRASHES];       /* the latest, newest first */
+	uint64_t delay;                 /* what its birth was put off by; 0: by nothing */
+	uint64_t deaths[LOOP_DEATHS];   /* the latest, newest first */
+	uint32_t soon;                  /* how many in a row hardly served */
+	bool loops;                     /* those to come are put off */
 	uint64_t died;                  /* how often, one after another of its number */
 	struct control_sample sample;
-	bool alarmed;
 	struct deadline again;          /* wakes the loop at `due` */
 };
 

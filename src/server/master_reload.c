@@ -210,7 +210,7 @@ is_behind(const struct master *m, const struct slot *s)
 static bool
 is_under_way(const struct slot *s)
 {
-	return s->state == SLOT_STARTING || (s->state == SLOT_EMPTY && !s->alarmed) ||
+	return s->state == SLOT_STARTING || (s->state == SLOT_EMPTY && !s->loops) ||
 	    (s->state == SLOT_READY && (s->serves != s->given || s->closing != 0));
 }
 
