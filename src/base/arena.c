@@ -50,23 +50,23 @@ on_the_heap(char *at)
 static void
 use_first(struct arena *a)
 {
-	static const _Alignas(16) char no_bytes[16];
-	size_t skip = -(uintptr_t)a->first & 15;
-
-	if (a->first == NULL || a->first_size < skip) {
-		a->at = a->end = (char *)no_bytes;
-		return;
-	}
-	a->at = a->first + skip;
-	a->end = a->first + a->first_size;
+	a->at = a->first;
+	a->end = a->first + a->given;
 	if (on_the_heap(a->at))
-		memory_hide(a->at, (size_t)(a->end - a->at));
+		memory_hide(a->at, a->given);
 }
 
 void
 arena_init(struct arena *a, void *first, size_t first_size)
 {
-	*a = (struct arena){ .first = first, .first_size = first_size };
+	static const _Alignas(16) char no_bytes[16];
+	size_t skip = -(uintptr_t)first & 15;
+	bool fits = first != NULL && first_size > skip;
+
+	*a = (struct arena){
+		.first = fits ? (char *)first + skip : (char *)no_bytes,
+		.given = fits ? first_size - skip : 0,
+	};
 	use_first(a);
 }
 
@@ -91,7 +91,7 @@ arena_reset_some(struct arena *a, size_t pieces)
 }
 
 void
-arena_reset(struct arena *a)
+arena_reset_slow(struct arena *a)
 {
 	while (!arena_reset_some(a, SIZE_MAX))
 		continue;
@@ -124,7 +124,7 @@ arena_alloc_slow(struct arena *a, size_t size)
 	if (need >= ALONE) {
 		p = add_block(a, sizeof(struct arena_block) + need, grown);
 	} else {
-		size_t least = a->first != NULL ? BLOCK_NEXT : BLOCK_LEAST;
+		size_t least = a->given != 0 ? BLOCK_NEXT : BLOCK_LEAST;
 
 		grown = MAX_OF(MIN_OF(grown * 2, (size_t)BLOCK_MOST), least);
 		while (grown < need + sizeof(struct arena_block))

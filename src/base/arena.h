@@ -17,7 +17,7 @@ struct arena {
 	struct arena_block *blocks;       /* newest first; malloc'ed */
 	struct arena_cleanup *cleanups;   /* run newest first */
 	char *first;                      /* memory of the owner, used before any block */
-	size_t first_size;
+	size_t given;                     /* bytes of it; 0: there is none */
 	size_t total;                     /* bytes in blocks */
 };
 
@@ -26,11 +26,22 @@ struct arena {
  * The owner does not touch it (nor clears it) from here on: on the heap, it is hidden while free.
  */
 void arena_init(struct arena *a, void *first, size_t first_size);
-/* Runs the cleanups, frees the blocks; the arena may be used again. */
-void arena_reset(struct arena *a);
-
-/* A part of that: so many cleanups and blocks, at most. True: it was the last. */
+/* A part of arena_reset: so many cleanups and blocks, at most. True: it was the last. */
 MUST_USE bool arena_reset_some(struct arena *a, size_t pieces);
+
+/* Runs the cleanups, frees the blocks; the arena may be used again. */
+void arena_reset_slow(struct arena *a);
+static inline void
+arena_reset(struct arena *a)
+{
+#ifndef MEMORY_HIDES
+	if (likely(a->blocks == NULL && a->cleanups == NULL)) {
+		a->at = a->first;
+		return;
+	}
+#endif
+	arena_reset_slow(a);
+}
 
 void *arena_alloc_slow(struct arena *a, size_t size);
 

@@ -20,17 +20,29 @@ static const char days[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"
 static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 	"Oct", "Nov", "Dec" };
 
-void
-clock_update(void)
+enum { DATE_EVERY = 1000 };      /* ms: the two clocks walk alike, but one of them may be set */
+
+/* How far the date is ahead of the clock that is never set. */
+static void
+look_at_date(void)
 {
 	struct timespec now;
 
-	if (unlikely(clock_seen.us == 0))
+	if (clock_seen.date_due == 0)
 		tzset();                 /* while the files of the time zones can still be read */
 	clock_gettime(CLOCK_REALTIME, &now);
-	clock_seen.unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	clock_seen.unix_ahead =
+	    (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 - clock_seen.ms;
+	clock_seen.date_due = clock_seen.ms + DATE_EVERY;
+}
+
+void
+clock_update(void)
+{
 	clock_seen.us = clock_us_exact();
 	clock_seen.ms = clock_seen.us / 1000;
+	if (unlikely(clock_seen.ms >= clock_seen.date_due))
+		look_at_date();
 }
 
 uint64_t

@@ -7,12 +7,14 @@
 
 #include "base/bytes.h"
 
-/* Asks the kernel (vDSO); once a pass of the loop. */
+/* Asks the kernel (vDSO); once a pass of the loop. The date is asked for once a second. */
 void clock_update(void);
 
 /* What clock_update saw; nobody but this header reads it. us is 0 until the first time. */
 struct clock_seen {
-	uint64_t us, ms, unix_ms;
+	uint64_t us, ms;
+	uint64_t unix_ahead;             /* what is to be added to ms */
+	uint64_t date_due;               /* of ms: when that is asked for again */
 };
 extern struct clock_seen clock_seen;
 
@@ -42,7 +44,9 @@ clock_us(void)
 static inline uint64_t
 clock_unix_ms(void)
 {
-	return clock_last()->unix_ms;
+	const struct clock_seen *seen = clock_last();
+
+	return seen->ms + seen->unix_ahead;
 }
 
 uint64_t clock_us_exact(void);           /* monotonic, microseconds; asks */

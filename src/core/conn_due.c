@@ -16,17 +16,13 @@ enum {
 void
 conn_arm(struct conn *c)
 {
-	uint64_t due = c->expect_due;
+	/* what is not set (0) is behind all others so */
+	uint64_t before = MIN_OF(c->expect_due - 1, MIN_OF(c->write_due - 1, c->look_due - 1));
 
-	if (c->write_due != 0 && (due == 0 || c->write_due < due))
-		due = c->write_due;
-	if (c->look_due != 0 && (due == 0 || c->look_due < due))
-		due = c->look_due;
-	if (due == 0)
+	if (before == UINT64_MAX)
 		deadline_clear(&c->deadline);
 	else
-		deadline_set(
-		    &c->engine->loop, &c->deadline, due > clock_ms() ? due - clock_ms() : 0);
+		deadline_set_at(&c->engine->loop, &c->deadline, before + 1);
 }
 
 static uint64_t

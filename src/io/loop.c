@@ -166,17 +166,7 @@ deadline_set(struct loop *l, struct deadline *d, uint64_t ms)
 	/* For ever is late enough; and 0 means that none is set. */
 	if (__builtin_add_overflow(clock_ms(), ms, &due))
 		due = UINT64_MAX;
-	due = MAX_OF(due, UINT64_C(1));
-	if (likely(d->back != NULL && due > (d->tick - 1) * LOOP_TICK))
-		d->due = due;
-	else
-		deadline_set_slow(l, d, due);
-}
-
-void
-deadline_clear(struct deadline *d)
-{
-	d->due = 0;
+	deadline_set_at(l, d, MAX_OF(due, UINT64_C(1)));
 }
 
 void
@@ -316,10 +306,8 @@ loop_finish(struct loop *l)
 static bool
 has_tasks(const struct loop *l)
 {
-	for (int stage = 0; stage < LOOP_STAGES; stage++)
-		if (l->first[stage] != NULL)
-			return true;
-	return false;
+	return l->first[LOOP_READY] != NULL || l->first[LOOP_SETTLE] != NULL ||
+	       l->first[LOOP_FLUSH] != NULL || l->first[LOOP_REST] != NULL;
 }
 
 /* ------------------------------------------------------------------ the loop */

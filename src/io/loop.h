@@ -118,10 +118,23 @@ loop_queue(struct loop *l, enum loop_stage stage, struct loop_task *t)
 void loop_unqueue(struct loop *l, enum loop_stage stage, struct loop_task *t);
 
 void deadline_set_slow(struct loop *l, struct deadline *d, uint64_t due);
+/* Due at that time of clock_ms(), which is not 0. */
+static inline void
+deadline_set_at(struct loop *l, struct deadline *d, uint64_t due)
+{
+	if (likely(d->back != NULL && due > (d->tick - 1) * LOOP_TICK))
+		d->due = due;
+	else
+		deadline_set_slow(l, d, due);
+}
 /* Due in `ms` from the cached now. */
 void deadline_set(struct loop *l, struct deadline *d, uint64_t ms);
 /* a store: it stays in its slot until that is swept */
-void deadline_clear(struct deadline *d);
+static inline void
+deadline_clear(struct deadline *d)
+{
+	d->due = 0;
+}
 /* out of the wheel: before the owner's memory goes */
 void deadline_remove(struct loop *l, struct deadline *d);
 

@@ -26,9 +26,11 @@ clock_gettime(clockid_t which, struct timespec *out)
 	return 0;
 }
 
+/* The date is asked for once a second. */
 static void
 at(int64_t second)
 {
+	steady.tv_sec++;
 	real = (struct timespec){ .tv_sec = second, .tv_nsec = 999999999 };
 	clock_update();
 }
@@ -52,7 +54,7 @@ asks_the_first_time(void **state)
 static void
 is_cached(void **state)
 {
-	steady = (struct timespec){ 200, 123456789 };
+	steady = (struct timespec){ 199, 123456789 };
 	at(1000);
 	assert_int_equal(clock_ms(), 200123);
 	assert_int_equal(clock_us(), 200123456);
@@ -72,6 +74,27 @@ is_cached(void **state)
 	clock_update();
 	assert_int_equal(clock_us(), 300123456);
 	assert_int_equal(clock_unix(), 2000);
+}
+
+/* Once a second, it is seen that the date was set; between, it goes on as the other clock does. */
+static void
+follows_the_date(void **state)
+{
+	steady = (struct timespec){ 400, 0 };
+	at(5000);
+	assert_int_equal(clock_unix_ms(), 5000999);
+	real.tv_sec = 7000;
+	steady.tv_nsec = 998000000;
+	clock_update();
+	assert_int_equal(clock_unix_ms(), 5001997);
+	assert_int_equal(clock_unix(), 5001);
+	steady = (struct timespec){ 402, 0 };
+	clock_update();
+	assert_int_equal(clock_unix_ms(), 7000999);
+	real.tv_sec = 6000;
+	steady = (struct timespec){ 403, 0 };
+	clock_update();
+	assert_int_equal(clock_unix_ms(), 6000999);
 }
 
 static void
@@ -118,6 +141,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(asks_the_first_time),
 		cmocka_unit_test(is_cached),
+		cmocka_unit_test(follows_the_date),
 		cmocka_unit_test(writes_dates),
 		cmocka_unit_test(agrees_with_strftime),
 	};
