@@ -874,7 +874,7 @@ conn_join(struct conn *c, struct segment *last, const char *at, size_t n)
 }
 
 void
-conn_write_slow(struct conn *c, const char *at, size_t n)
+conn_write_slow(struct conn *c, const char *at, size_t n, size_t room)
 {
 	struct engine *e = c->engine;
 
@@ -893,7 +893,7 @@ conn_write_slow(struct conn *c, const char *at, size_t n)
 
 	struct segment *s = scratch_alloc(&e->loop.scratch, sizeof(*s));
 
-	*s = (struct segment){ .at = at, .n = n };
+	*s = (struct segment){ .at = at, .n = n, .room = room };
 	*c->out_end = s;
 	c->out_end = &s->next;
 	c->out_n += n;

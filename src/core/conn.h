@@ -190,13 +190,20 @@ void conn_open_now(struct conn *c);
 const struct listener *conn_listener(const struct conn *c);
 const struct addr *conn_local(struct conn *c);
 
-/* Queues bytes that live to the end of the pass. */
-void conn_write_slow(struct conn *c, const char *at, size_t n);
+/* Queues bytes that live to the end of the pass. `room`: behind them, which is ours from now on. */
+void conn_write_slow(struct conn *c, const char *at, size_t n, size_t room);
 static inline void
 conn_write(struct conn *c, struct slice s)
 {
 	if (s.n != 0)
-		conn_write_slow(c, s.at, s.n);
+		conn_write_slow(c, s.at, s.n, 0);
+}
+/* What was built in the scratch: what is written next may be copied behind it. */
+static inline void
+conn_write_built(struct conn *c, const struct builder *b)
+{
+	if (b->n != 0)
+		conn_write_slow(c, b->at, b->n, b->size - b->n);
 }
 /*
  * Writes at once, where nothing waits to be written. How many bytes it took: the rest is for

@@ -53,7 +53,6 @@ exchange_begin(struct conn *client)
 	client->turns++;
 	e->exchange_count++;
 	e->pins++;
-	loop_queue(&e->loop, LOOP_SETTLE, &ex->settle);
 	return ex;
 }
 
@@ -212,17 +211,27 @@ exchange_end(struct exchange *ex)
 }
 
 /* Between these the exchange stays, whatever its steps do. */
-static void
+static inline void
 exchange_enter(struct exchange *ex)
 {
 	ex->busy++;
 }
 
+/* Most are over before anything has to be kept of them. */
 static void
+exchange_left(struct exchange *ex)
+{
+	if (ex->ending)
+		exchange_finish(ex);
+	else
+		loop_queue(&ex->engine->loop, LOOP_SETTLE, &ex->settle);
+}
+
+static inline void
 exchange_leave(struct exchange *ex)
 {
-	if (--ex->busy == 0 && ex->ending)
-		exchange_finish(ex);
+	if (--ex->busy == 0 && (ex->ending || !ex->settled))
+		exchange_left(ex);
 }
 
 /* ------------------------------------------------------------------ the question */

@@ -601,7 +601,7 @@ h1_send_answer_head(struct exchange *ex, struct conn *c)
 		BUILDER_LITERAL(&b, "Via: 1.1 millrace\r\n");
 	h1_put_framing(&b, ex, h);
 	BUILDER_LITERAL(&b, "\r\n");
-	conn_write(c, builder_slice(&b));
+	conn_write_built(c, &b);
 }
 
 /* HTTP/1.0 knows of none. */
@@ -620,7 +620,7 @@ h1_send_interim(struct exchange *ex, struct conn *c)
 	status_put_line(&b, m->status, phrase);
 	h1_put_fields(&b, m);
 	BUILDER_LITERAL(&b, "\r\n");
-	conn_write(c, builder_slice(&b));
+	conn_write_built(c, &b);
 }
 
 /* What the client said: a step may have put another Host in its place. */
@@ -700,7 +700,7 @@ h1_send_question_head(struct exchange *ex, struct conn *c)
 	h1_put_forwarded(&b, ex, h1_host_asked(m, host));
 	h1_put_question_framing(&b, ex, h);
 	BUILDER_LITERAL(&b, "\r\n");
-	conn_write(c, builder_slice(&b));
+	conn_write_built(c, &b);
 }
 
 /* The last chunk, with what goes behind it. */
@@ -712,7 +712,7 @@ h1_send_trailers(struct conn *c, const struct message *m)
 
 	BUILDER_LITERAL(&b, "0\r\n");
 	trailers_put(&b, m);
-	conn_write(c, builder_slice(&b));
+	conn_write_built(c, &b);
 }
 
 static void
@@ -732,7 +732,7 @@ h1_send_data(
 
 		builder_hex(&b, part->data.n);
 		BUILDER_LITERAL(&b, "\r\n");
-		conn_write(c, builder_slice(&b));
+		conn_write_built(c, &b);
 		conn_write(c, part->data);
 		conn_write(c, last ? SLICE("\r\n0\r\n\r\n") : SLICE("\r\n"));
 	} else if (last) {
