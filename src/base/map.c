@@ -197,3 +197,33 @@ map_set(struct map *m, struct slice key, void *value)
 {
 	map_claim(m, key)->value = value;
 }
+
+/* No hole may part an entry from where it is looked for: those behind it move up. */
+static void
+map_close_hole(struct map *m, size_t hole)
+{
+	size_t mask = m->room - 1;
+
+	for (size_t i = (hole + 1) & mask; m->entries[i].value != NULL; i = (i + 1) & mask) {
+		size_t home = m->entries[i].hash & mask;
+
+		if (((i - home) & mask) < ((i - hole) & mask))
+			continue;
+		m->entries[hole] = m->entries[i];
+		hole = i;
+	}
+	m->entries[hole] = (struct map_entry){ .value = NULL };
+}
+
+void *
+map_remove(struct map *m, struct slice key)
+{
+	struct map_entry *e = m->count == 0 ? NULL : map_place(m, key, map_hash(m, key));
+	void *value = e == NULL ? NULL : e->value;
+
+	if (value == NULL)
+		return NULL;
+	m->count--;
+	map_close_hole(m, (size_t)(e - m->entries));
+	return value;
+}

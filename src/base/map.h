@@ -3,7 +3,7 @@
  * A hash table from bytes to pointers, keyed with SipHash so that who chooses
  * the keys cannot choose the collisions. (No table is filled by clients so far:
  * what they name is only looked up.) Keys are not copied: they live as
- * long as the table. Memory is of an arena, so a table is never freed by itself.
+ * long as they are in it. Memory is of an arena, so a table is never freed by itself.
  */
 #ifndef MILLRACE_BASE_MAP_H
 #define MILLRACE_BASE_MAP_H
@@ -28,6 +28,8 @@ void *map_find(const struct map *m, struct slice key);           /* or NULL */
 /* False when the key is there already (the value stays as it was). value is not NULL. */
 bool map_add(struct map *m, struct slice key, void *value);
 void map_set(struct map *m, struct slice key, void *value);
+/* Its value, or NULL. Entries behind it may move to where it was: who walks over all looks there again. */
+void *map_remove(struct map *m, struct slice key);
 
 /* SipHash-1-3 with a key of this process (hash_seed sets it, at the start only). */
 void hash_seed(uint64_t a, uint64_t b);

@@ -551,6 +551,7 @@ engine_close(struct engine *e)
 	datagram_close(e);
 	tunnel_close_pipes(e);
 	engine_free_lists(e);
+	upstream_close(e);
 	free(e->bindings);
 	if (e->spare_fd >= 0)
 		close(e->spare_fd);

@@ -42,6 +42,7 @@ struct worker_shared {
 	_Atomic uint64_t reasons[REASON_COUNT];
 	_Atomic uint64_t log_dropped;
 	_Atomic uint64_t generation;
+	_Atomic uint64_t oldest;                /* generation of the oldest snapshot that lives; 0: none */
 	_Atomic uint64_t flows, flows_opened;   /* flows: open now */
 	_Atomic uint64_t datagrams_in, datagrams_out, datagrams_dropped;
 	_Atomic uint32_t doing;                 /* enum loop_doing */
@@ -67,8 +68,8 @@ struct engine {
 	struct worker_shared *shared;
 	const void *region;                     /* the shared memory that it is in */
 	struct peer_count uncounted;            /* of peers that have no place there */
-	struct map *peers;                      /* key -> struct peer_run; heap arena of its own */
-	struct arena arena;                     /* life of the process: peer runs */
+	struct map *peers;                      /* key -> struct peer_run, on the heap */
+	struct arena arena;                     /* life of the process */
 
 	struct conn *free_conns[2];             /* by side: a peer is smaller; by all_next */
 	struct exchange *free_exchanges;

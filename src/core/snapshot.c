@@ -22,6 +22,17 @@ snapshot_new(void)
 	return s;
 }
 
+void
+snapshot_tell_oldest(struct engine *e)
+{
+	uint64_t oldest = 0;
+
+	for (const struct snapshot *s = e->snapshots; s != NULL; s = s->older)
+		oldest = s->generation;
+	/* Behind all that was written for those that are gone. */
+	__atomic_store_n((uint64_t *)&e->shared->oldest, oldest, __ATOMIC_RELEASE);
+}
+
 static void
 snapshot_end(struct snapshot *s)
 {
@@ -29,6 +40,7 @@ snapshot_end(struct snapshot *s)
 		*s->back = s->older;
 		if (s->older != NULL)
 			s->older->back = s->back;
+		snapshot_tell_oldest(s->engine);
 	}
 	free(s->shared_at);
 	free(s->bindings);
@@ -67,6 +79,7 @@ snapshot_on_rest(struct loop_task *t)
 {
 	struct snapshot *s = CONTAINER_OF(t, struct snapshot, rest);
 
+	upstream_forget_gone(s->engine);
 	s->piece.run = snapshot_on_piece;
 	loop_queue(&s->engine->loop, LOOP_READY, &s->piece);
 }

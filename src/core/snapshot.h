@@ -83,6 +83,8 @@ snapshot_hold(struct snapshot *s)
  * (NULL).
  */
 void snapshot_release(struct engine *e, struct snapshot *s);
+/* The list of those that live is another: what they name in shared memory stays where it is. */
+void snapshot_tell_oldest(struct engine *e);
 /* Those that nobody holds, at once. */
 void snapshot_free_all(struct engine *e);
 /* Its listener of that binding; NULL: it has none. */

@@ -39,8 +39,8 @@ find_run(struct engine *e, const struct upstream *u, const struct peer *p)
 	struct peer_run *run = map_find(e->peers, builder_slice(&key));
 
 	if (run == NULL) {
-		run = arena_zalloc(&e->arena, sizeof(*run));
-		run->key = arena_slice(&e->arena, builder_slice(&key));
+		run = memory_zalloc(sizeof(*run) + key.n);
+		run->key = slice_make(memcpy(run + 1, builder_slice(&key).at, key.n), key.n);
 		run->place = slice_first(run->key, place);
 		map_add(e->peers, run->key, run);
 	}
@@ -63,8 +63,9 @@ adopt_peer(struct engine *e, struct snapshot *s, const struct upstream *u, const
 		return;
 	r->states[p->index].shared = s->shared_at[p->shared];
 
-	uint32_t key = upstream_key(e->region, s->shared_at[p->shared]);
-	struct peer_count *count = upstream_count(e->shared->peers, key, true);
+	struct peer_name name =
+	    upstream_peer_name(s->shared[p->shared].name, e->region, s->shared_at[p->shared]);
+	struct peer_count *count = upstream_count(e->shared->peers, name, true);
 
 	e->shared->peers_used = true;
 
@@ -144,6 +145,78 @@ upstream_disown(struct engine *e, struct snapshot *s)
 	s->upstream_runs = NULL;
 }
 
+/* ------------------------------------------------------------------ what is gone */
+
+static void
+clear_named(struct peer_run *run)
+{
+	run->named = false;
+}
+
+static bool
+is_wanted(const struct peer_run *run)
+{
+	return run->named || run->open != 0 || run->idle != NULL || run->lanes != NULL;
+}
+
+/* What closes an entry's hole is looked at in its place. */
+static void
+forget_runs(struct engine *e)
+{
+	for (size_t i = 0; i < e->peers->room;) {
+		struct peer_run *run = e->peers->entries[i].value;
+
+		if (run == NULL || is_wanted(run))
+			i++;
+		else
+			free(map_remove(e->peers, run->key));
+	}
+}
+
+static void
+forget_counts(struct engine *e, const bool *named)
+{
+	for (size_t i = 0; i < PEER_COUNTS; i++) {
+		struct peer_count *c = &e->shared->peers[i];
+
+		if (!named[i] && c->key != 0 && c->in_flight == 0)
+			*c = (struct peer_count){ .key = 0 };
+	}
+}
+
+static void
+name_peer(struct engine *e, const struct upstream_run *r, size_t i, bool *named)
+{
+	struct peer_count *first = e->shared->peers, *c = r->states[i].count;
+
+	r->peers[i]->named = true;
+	if (c >= first && c < first + PEER_COUNTS)
+		named[c - first] = true;
+}
+
+void
+upstream_forget_gone(struct engine *e)
+{
+	bool named[PEER_COUNTS] = { false };
+
+	each_run(e, clear_named);
+	for (const struct snapshot *s = e->snapshots; s != NULL; s = s->older)
+		for (size_t i = 0; s->upstream_runs != NULL && i < s->upstream_count; i++)
+			for (size_t k = 0; k < s->upstreams[i]->peer_count; k++)
+				name_peer(e, &s->upstream_runs[i], k, named);
+	if (e->shared->peers_used)
+		forget_counts(e, named);
+	forget_runs(e);
+}
+
+void
+upstream_close(struct engine *e)
+{
+	for (size_t i = 0; i < e->peers->room; i++)
+		free(e->peers->entries[i].value);
+	map_init(e->peers, &e->arena, false);
+}
+
 static struct peer_state *
 states_of(const struct snapshot *s, const struct upstream *u)
 {
@@ -152,26 +225,37 @@ states_of(const struct snapshot *s, const struct upstream *u)
 
 /* ------------------------------------------------------------------ what is counted */
 
-uint32_t
-upstream_key(const void *region, const struct peer_shared *shared)
+struct peer_name
+upstream_peer_name(const char *name, const void *region, const struct peer_shared *shared)
 {
-	return (uint32_t)(((const char *)shared - (const char *)region) / 64 + 1);
+	return (struct peer_name){
+		.key = fingerprint_add(FINGERPRINT_START, name, strnlen(name, SHARED_NAME)) | 1,
+		.home = (size_t)((const char *)shared - (const char *)region) / 64,
+	};
 }
 
-/* The keys are nearly a sequence: most stand where they are looked for first. */
+/*
+ * The homes are nearly a sequence: most stand where they are looked for first. Others have left holes: all
+ * places it may have are looked at.
+ */
 struct peer_count *
-upstream_count(struct peer_count *table, uint32_t key, bool make)
+upstream_count(struct peer_count *table, struct peer_name whose, bool make)
 {
-	for (uint32_t i = key; i < key + PEER_COUNT_TRIES; i++) {
-		struct peer_count *c = &table[i % PEER_COUNTS];
-		uint32_t has = atomic_load_explicit(&c->key, memory_order_relaxed);
+	struct peer_count *hole = NULL;
 
-		if (has == 0 && make)
-			atomic_store_explicit(&c->key, has = key, memory_order_relaxed);
-		if (has == key || has == 0)
-			return has == key ? c : NULL;
+	for (size_t i = whose.home; i < whose.home + PEER_COUNT_TRIES; i++) {
+		struct peer_count *c = &table[i % PEER_COUNTS];
+		uint64_t has = atomic_load_explicit(&c->key, memory_order_relaxed);
+
+		if (has == whose.key)
+			return c;
+		if (has == 0 && hole == NULL)
+			hole = c;
 	}
-	return NULL;
+	if (!make || hole == NULL)
+		return NULL;
+	atomic_store_explicit(&hole->key, whose.key, memory_order_relaxed);
+	return hole;
 }
 
 void

@@ -55,22 +55,22 @@ struct peer_shared {
  * count is shared, and none is left behind by a worker that dies.
  */
 struct peer_count {
-	_Atomic uint32_t key;           /* of its peer_shared (upstream_key); 0: free */
+	_Atomic uint64_t key;           /* whose: struct peer_name; 0: free */
 	_Atomic uint32_t in_flight;     /* exchanges, tunnels among them */
 	_Atomic uint32_t idle, open;    /* connections; written once a second */
 	_Atomic uint32_t latency;       /* us to the head of an answer, decaying; 0: none came */
-	uint32_t unused;
 };
 
 enum { PEER_COUNTS = 2048, PEER_COUNT_TRIES = 32 };
 
 /*
  * What a worker keeps for an address: found by (protocol, address, PROXY line), so it outlives
- * snapshots. It is never freed: there are as many as the configurations of one process have named.
+ * snapshots. It goes when no snapshot names it and no connection is open to it.
  */
 struct peer_run {
 	struct slice key, place;        /* place: the part of it that says where, and not how many */
 	bool listed;                    /* in the snapshot adopted last */
+	bool named;                     /* in one that lives; for upstream_forget_gone alone */
 	struct conn *idle;              /* LIFO by conn->pool_next */
 	size_t idle_count;
 	uint32_t open;                  /* connections, those in use too */
@@ -110,6 +110,13 @@ struct upstream_run {
  */
 void upstream_adopt(struct engine *e, struct snapshot *s);
 void upstream_disown(struct engine *e, struct snapshot *s);
+/*
+ * Gives back what was kept of peers that no living snapshot names any more, but for those to which something
+ * still runs. At the end of a pass.
+ */
+void upstream_forget_gone(struct engine *e);
+/* At the end: no connection is open. */
+void upstream_close(struct engine *e);
 
 enum { UPSTREAM_PEERS_MAX = 256 };
 /* Peers tried already: a bit each. */
@@ -153,10 +160,18 @@ void upstream_worked(
 void upstream_failed(
     struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
 
-/* Counts stand in `table`, of PEER_COUNTS, by the place of the peer's own in shared memory. */
-uint32_t upstream_key(const void *region, const struct peer_shared *shared);
+/*
+ * Counts stand in `table`, of PEER_COUNTS: whose they are is told by the name of the peer's shared object,
+ * where to look for them by the place of that.
+ */
+struct peer_name {
+	uint64_t key;
+	size_t home;
+};
+struct peer_name upstream_peer_name(
+    const char *name, const void *region, const struct peer_shared *shared);
 /* NULL: it has none. `make`: if there is room. */
-struct peer_count *upstream_count(struct peer_count *table, uint32_t key, bool make);
+struct peer_count *upstream_count(struct peer_count *table, struct peer_name whose, bool make);
 /* What is counted in this worker's memory goes to the shared one. */
 void upstream_publish(struct engine *e);
 /* An answer's head came so long after the question. */

@@ -286,10 +286,10 @@ struct peer_sum {
 };
 
 static void
-add_count(struct peer_sum *sum, const struct slot *s, uint32_t key)
+add_count(struct peer_sum *sum, const struct slot *s, struct peer_name whose)
 {
 	const struct peer_count *c = s->state == SLOT_EMPTY ? NULL :
-	    upstream_count(s->shared->peers, key, false);
+	    upstream_count(s->shared->peers, whose, false);
 
 	if (c == NULL)
 		return;
@@ -323,13 +323,13 @@ put_peer(struct control_client *k, const struct bundle_shared *b)
 	if (p == NULL)
 		return;
 
-	uint32_t key = upstream_key(m->shared.at, p);
+	struct peer_name whose = upstream_peer_name(b->key.name, m->shared.at, p);
 
 	for (size_t i = 0; i < m->slot_room; i++)
-		add_count(&sum, m->slots[i], key);
+		add_count(&sum, m->slots[i], whose);
 	for (const struct slot *s = m->leavers; s != NULL; s = s->next)
 		if (s->shared != m->slots[s->number]->shared)
-			add_count(&sum, s, key);
+			add_count(&sum, s, whose);
 	report_row(r);
 	report_text(r, slice_of(b->key.name));
 	report_text(r, slice_of(peer_state_of(p, &rests)));

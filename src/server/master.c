@@ -193,6 +193,7 @@ take_shared(struct master *m)
 			return process_refuse(
 			    "the configuration's shared memory is not where it should be");
 	}
+	reload_name_shared(m);
 	return true;
 }
 

@@ -365,7 +365,7 @@ adopt(struct master *m, struct slot *s, pid_t pid, int channel)
 static void
 clear_place(struct worker_shared *w)
 {
-	w->beat = w->generation = w->connections = w->flows = 0;
+	w->beat = w->generation = w->oldest = w->connections = w->flows = 0;
 	w->doing = LOOP_WAITING;
 	/* Pages that nobody has written stay without memory. */
 	if (w->peers_used)
@@ -433,7 +433,7 @@ vacate(struct master *m, uint32_t number)
 
 	part(m, m->slots[number]);
 	fresh->shared = take_place(m);
-	/* There was room for all at the start: who comes last shares what is shown of them. */
+	/* Who finds no room shares what is shown of them. */
 	if (fresh->shared == NULL)
 		fresh->shared = m->slots[number]->shared;
 	m->slots[number] = fresh;
@@ -625,6 +625,28 @@ crew_reap(struct master *m)
 		else if (!upgrade_reaped(m, pid, status) && !control_reaped(m, pid, status))
 			reload_reaped(m, pid, status);
 	}
+}
+
+/* One that has not built its first yet: what it was given. */
+static uint64_t
+oldest_of(const struct slot *s)
+{
+	uint64_t oldest = __atomic_load_n((const uint64_t *)&s->shared->oldest, __ATOMIC_ACQUIRE);
+
+	return oldest == 0 ? s->given : oldest;
+}
+
+uint64_t
+crew_oldest(const struct master *m)
+{
+	uint64_t oldest = m->generation;
+
+	for (size_t i = 0; i < m->slot_room; i++)
+		if (m->slots[i]->state != SLOT_EMPTY)
+			oldest = MIN_OF(oldest, oldest_of(m->slots[i]));
+	for (const struct slot *s = m->leavers; s != NULL; s = s->next)
+		oldest = MIN_OF(oldest, s->shared == m->slots[s->number]->shared ? 0 : oldest_of(s));
+	return oldest;
 }
 
 bool

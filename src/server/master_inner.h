@@ -206,6 +206,8 @@ void crew_give_bundle(struct master *m, struct slot *s);
 void crew_unlisten(struct master *m, const struct bound *b);
 /* ms since it was last seen alive. */
 uint64_t crew_silence(const struct master *m, const struct slot *s);
+/* The oldest generation that a worker has something of. */
+uint64_t crew_oldest(const struct master *m);
 bool crew_all_ended(const struct master *m);
 /* Places of workers of another master, numbers first to end - 1: nobody shows anything there any more. */
 void crew_take_places(struct master *m, size_t first, size_t end);
@@ -239,6 +241,8 @@ void reload_settle(struct master *m);
 void reload_reaped(struct master *m, pid_t pid, int status);
 /* The end of the master, or a fork of it. */
 void reload_close(struct master *m, bool owner);
+/* The objects of the bundle: the generation that is served names them. */
+void reload_name_shared(struct master *m);
 /* Sockets that the configuration does not have are closed. */
 void reload_remove_gone(struct master *m);
 

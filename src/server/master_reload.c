@@ -98,6 +98,23 @@ take_objects(struct master *m, const struct bundle *b)
 	return true;
 }
 
+void
+reload_name_shared(struct master *m)
+{
+	const struct bundle_shared *all = bundle_shared(&m->bundle);
+
+	for (size_t i = 0; i < m->bundle.header->shared.count; i++)
+		shared_name(&m->shared, &all[i].key, m->generation);
+}
+
+/* What nobody uses any more is others' to have, unless another master may use it. */
+static void
+sweep_shared(struct master *m)
+{
+	if (!upgrade_is_under_way(m) && !upgrade_follows(m))
+		shared_sweep(&m->shared, crew_oldest(m));
+}
+
 static bool
 bind_one(struct master *m, const struct bundle *b, const struct bundle_listener *l)
 {
@@ -192,6 +209,7 @@ commit(struct master *m, struct bundle *b)
 	bundle_close(&m->bundle);
 	m->bundle = *b;
 	m->generation++;
+	reload_name_shared(m);
 	m->reload.stage = RELOAD_ROLLING;
 	crew_resize(m, m->bundle.header->workers);
 	watch_follow(m, true);
@@ -347,6 +365,7 @@ begin(struct master *m)
 	r->stage = RELOAD_CHECKING;
 	log_line(LOG_NOTICE, "reloading");
 	notify_reloading();
+	sweep_shared(m);
 	if (upgrade_is_under_way(m))
 		dprintf(r->said, "an upgrade is under way: the new master is the one to tell\n");
 	if (upgrade_is_under_way(m) || !begin_check(m))

@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Objects stand one behind the other, each on lines of the cache of its own,
- * and are never given back: over a reload most are the same.
+ * Objects stand one behind the other, each on lines of the cache of its own. Over a reload most are the
+ * same; those that are gone leave gaps, which are filled first.
  */
 #include "server/shared.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW };
+enum { LARGE = 64 * 1024 };             /* bytes: worth asking the kernel to take them back */
+
+/* A place as the master keeps it. */
+struct object {
+	struct shared_place place;
+	uint64_t named;                 /* by the configuration of that generation, last */
+};
 
 /* Takes the descriptor. */
 static bool
@@ -109,13 +117,19 @@ room_of(uint32_t size)
 	return ((size_t)size + SHARED_ALIGN - 1) & ~(size_t)(SHARED_ALIGN - 1);
 }
 
-static void
-keep(struct shared *s, const struct shared_key *key, uint64_t offset)
+static struct slice
+slice_of_key(const struct shared_key *key)
 {
-	struct shared_place *place = arena_alloc(&s->arena, sizeof(*place));
+	return slice_make((const char *)key, sizeof(*key));
+}
 
-	*place = (struct shared_place){ *key, offset };
-	map_set(&s->by_key, slice_make((char *)&place->key, sizeof(place->key)), place);
+static void
+keep(struct shared *s, const struct shared_key *key, uint64_t offset, uint64_t named)
+{
+	struct object *o = arena_alloc(&s->arena, sizeof(*o));
+
+	*o = (struct object){ { *key, offset }, named };
+	map_set(&s->by_key, slice_of_key(&o->place.key), o);
 }
 
 bool
@@ -126,30 +140,153 @@ shared_know(struct shared *s, const struct shared_place *place)
 
 	if (need == 0 || shared_at(s, place->offset, need) == NULL)
 		return false;
-	keep(s, &plain, place->offset);
+	keep(s, &plain, place->offset, 0);
 	s->used = MAX_OF(s->used, place->offset + need);
 	return true;
+}
+
+/* The first that is large enough. */
+static bool
+take_gap(struct shared *s, size_t need, uint64_t *offset)
+{
+	for (struct shared_gap *g = s->gaps; g < s->gaps + s->gap_count; g++)
+		if (g->size >= need) {
+			*offset = g->offset;
+			g->offset += need;
+			g->size -= need;
+			return true;
+		}
+	return false;
+}
+
+static bool
+take_end(struct shared *s, size_t need, uint64_t *offset)
+{
+	shared_sync(s);
+	if (need > s->size - s->used)
+		return false;
+	*offset = s->used;
+	s->used += need;
+	return s->fd < 0 || lseek(s->fd, (off_t)s->used, SEEK_SET) >= 0;
 }
 
 bool
 shared_take(struct shared *s, const struct shared_key *key, uint64_t *offset)
 {
 	struct shared_key plain = plain_key(key);
-	const struct shared_place *known =
-	    map_find(&s->by_key, slice_make((char *)&plain, sizeof(plain)));
+	const struct object *known = map_find(&s->by_key, slice_of_key(&plain));
 	size_t need = room_of(plain.size);
 
 	if (known != NULL) {
-		*offset = known->offset;
+		*offset = known->place.offset;
 		return true;
 	}
-	shared_sync(s);
-	if (need == 0 || need > s->size - s->used)
+	if (need == 0 || (!take_gap(s, need, offset) && !take_end(s, need, offset)))
 		return false;
-	*offset = s->used;
-	keep(s, &plain, s->used);
-	s->used += need;
-	return s->fd < 0 || lseek(s->fd, (off_t)s->used, SEEK_SET) >= 0;
+	keep(s, &plain, *offset, 0);
+	return true;
+}
+
+/* ------------------------------------------------------------------ giving back */
+
+void
+shared_name(struct shared *s, const struct shared_key *key, uint64_t generation)
+{
+	struct shared_key plain = plain_key(key);
+	struct object *o = map_find(&s->by_key, slice_of_key(&plain));
+
+	if (o != NULL)
+		o->named = generation;
+}
+
+static bool
+is_gone(const struct object *o, uint64_t oldest)
+{
+	return o->place.key.kind != SHARED_WORKER && o->named < oldest;
+}
+
+static int
+compare_offsets(const void *a, const void *b)
+{
+	const struct object *const *one = a, *const *other = b;
+
+	return ((*one)->place.offset > (*other)->place.offset) -
+	    ((*one)->place.offset < (*other)->place.offset);
+}
+
+/* By their offsets. NULL: all stay. */
+static const struct object **
+those_that_stay(const struct shared *s, uint64_t oldest, size_t *count)
+{
+	const struct object **stay = memory_alloc((s->by_key.count + 1) * sizeof(*stay));
+
+	*count = 0;
+	for (size_t i = 0; i < s->by_key.room; i++) {
+		const struct object *o = s->by_key.entries[i].value;
+
+		if (o != NULL && !is_gone(o, oldest))
+			stay[(*count)++] = o;
+	}
+	if (*count == s->by_key.count) {
+		free(stay);
+		return NULL;
+	}
+	qsort(stay, *count, sizeof(*stay), compare_offsets);
+	return stay;
+}
+
+static void
+clear(struct shared *s, uint64_t from, uint64_t end)
+{
+	const int how = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	if (end - from < LARGE || fallocate(s->fd, how, (off_t)from, (off_t)(end - from)) < 0)
+		memset(s->at + from, 0, end - from);
+}
+
+static void
+leave_gap(struct shared *s, uint64_t from, uint64_t end)
+{
+	if (from >= end)
+		return;
+	clear(s, from, end);
+	s->gaps[s->gap_count++] = (struct shared_gap){ from, end - from };
+}
+
+/* What is behind the last object is no gap. */
+static void
+cut_end(struct shared *s, uint64_t end)
+{
+	clear(s, end, s->used);
+	s->used = end;
+	(void)lseek(s->fd, (off_t)end, SEEK_SET);
+}
+
+void
+shared_sweep(struct shared *s, uint64_t oldest)
+{
+	struct arena before = s->arena;
+	size_t count;
+	const struct object **stay = those_that_stay(s, oldest, &count);
+	uint64_t end = 0;
+
+	if (stay == NULL)
+		return;
+	shared_sync(s);
+	arena_init(&s->arena, NULL, 0);
+	map_init(&s->by_key, &s->arena, false);
+	s->gaps = arena_array(&s->arena, count + 1, sizeof(*s->gaps));
+	s->gap_count = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct shared_place *p = &stay[i]->place;
+
+		leave_gap(s, end, p->offset);
+		keep(s, &p->key, p->offset, stay[i]->named);
+		end = p->offset + room_of(p->key.size);
+	}
+	cut_end(s, end);
+	arena_reset(&before);
+	free(stay);
 }
 
 void *

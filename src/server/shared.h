@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The memory that master and workers share: one sparse region, mapped before the first fork, handed
- * out by the master alone. An equal key is the same memory for as long as the master lives, and
- * goes along to the one that follows it. Which key is where is the master's own knowledge: a worker
+ * out by the master alone. An equal key is the same memory for as long as configurations that are in use
+ * name it, and goes along to the master that follows. Which key is where is the master's own knowledge: a worker
  * that goes wrong cannot change it.
  */
 #ifndef MILLRACE_SERVER_SHARED_H
@@ -17,6 +17,10 @@ struct shared_place {
 	uint64_t offset;
 };
 
+struct shared_gap {
+	uint64_t offset, size;
+};
+
 struct shared {
 	char *at;                       /* NULL: none */
 	size_t size, used;
@@ -28,6 +32,8 @@ struct shared {
 	int fd;
 	struct arena arena;             /* the keys */
 	struct map by_key;              /* struct shared_key -> struct shared_place */
+	struct shared_gap *gaps;        /* between objects: what others had, zeroed */
+	size_t gap_count;
 };
 
 /* `size` bytes of address space, given memory when they are written. False with errno. */
@@ -46,6 +52,13 @@ void shared_sync(struct shared *s);
 void shared_foretell(struct shared *s);
 /* Finds it or takes it, zeroed. False: full, or a size of 0. */
 MUST_USE bool shared_take(struct shared *s, const struct shared_key *key, uint64_t *offset);
+/* One that was taken: the configuration of that generation names it. */
+void shared_name(struct shared *s, const struct shared_key *key, uint64_t generation);
+/*
+ * Gives back what no configuration from `oldest` on has named, but for what workers show of themselves. While
+ * no other master has a part of the region.
+ */
+void shared_sweep(struct shared *s, uint64_t oldest);
 /* NULL: not inside what the region is. */
 void *shared_at(const struct shared *s, uint64_t offset, size_t size);
 

@@ -7,6 +7,7 @@ RELOADS says how many the long test makes (100; by hand 1000).
 """
 import base64
 import hashlib
+import json
 import os
 import re
 import signal
@@ -374,6 +375,48 @@ class Listeners(Case):
                 self.assertEqual({s.get(name="port2").text for _ in range(8)}, {str(n)})
             else:
                 self.assertFalse(flow.listening(s.address("port2")))
+
+
+class EverNew(Case):
+    """What a configuration no longer names is given back, however many names there were."""
+
+    MAIN = "workers 1; control \"control\";\n"
+
+    def test_limits(self):
+        """Each takes a sixteenth of what there is."""
+        text = """
+            limit l%d { key src; rate 1/h; burst 2; keys 1048576; }
+            server a { listen 127.0.0.1:@port@; limit l%d; return 200; }
+        """
+        s = self.server(text % (0, 0), main="workers 2;\n")
+        for n in range(1, 24):
+            reload(s, text % (n, n))
+            # Where another one's keys were counted before, nothing is.
+            self.assertEqual([s.get().status for _ in range(3)], [200, 200, 429])
+
+    def test_peers(self):
+        """Those who came last are counted as those who came first; who still has a tunnel stays counted."""
+        text = """
+            upstream u%d { %s }
+            upstream t { server @peer@; }
+            server a { listen 127.0.0.1:@port@; protocol tcp; proxy t; }
+            server b { listen 127.0.0.1:@port2@; protocol tcp; proxy u%d; }
+        """
+
+        def text_of(n):
+            names = " ".join("server unix:/%d.%d;" % (n, k) for k in range(255))
+            return text % (n, names if n < 12 else "server @last@;", n)
+
+        peer = self.peer(flow.echo)
+        s = self.server(text_of(0), main=self.MAIN, peer=peer, last=self.peer(flow.echo))
+        kept = self.client(s, "port", b"x", b"x")
+        for n in range(1, 13):
+            reload(s, text_of(n), main=self.MAIN)
+        new = self.client(s, "port2", b"y", b"y")
+        status, said, _ = flow.run("-c", s.path, "-p", s.directory, "upstreams", "--json")
+        self.assertEqual([(p["taken"], p["in_flight"]) for p in json.loads(said)["peers"]], [(1, 1)] * 2, said)
+        kept.send(b"z"), new.send(b"z")
+        self.assertEqual(kept.exactly(1) + new.exactly(1), b"zz")
 
 
 class Verdicts(Case):

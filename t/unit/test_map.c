@@ -129,6 +129,44 @@ ignores_case_if_told(void **state)
 	arena_reset(&a);
 }
 
+/* Whatever is taken out of whatever run of entries: the others are found. */
+static void
+finds_what_is_left(void **state)
+{
+	enum { KEYS = 500 };
+	static int values[KEYS];
+	struct slice keys[KEYS];
+	struct arena a;
+	struct map m;
+
+	arena_init(&a, NULL, 0);
+	map_init(&m, &a, false);
+	assert_null(map_remove(&m, SLICE("0")));
+	for (int i = 0; i < KEYS; i++) {
+		keys[i] = slice_of(arena_printf(&a, "%d", i));
+		assert_true(map_add(&m, keys[i], &values[i]));
+	}
+	for (int i = 0; i < KEYS; i++) {
+		int gone = i * 7 % KEYS;
+
+		assert_ptr_equal(map_remove(&m, keys[gone]), &values[gone]);
+		assert_null(map_remove(&m, keys[gone]));
+		values[gone] = 1;
+		for (int k = 0; k < KEYS; k++)
+			assert_ptr_equal(map_find(&m, keys[k]), values[k] != 0 ? NULL : &values[k]);
+	}
+	assert_int_equal(m.count, 0);
+
+	size_t room = m.room;
+
+	for (int i = 0; i < 20 * KEYS; i++) {
+		assert_true(map_add(&m, keys[i % KEYS], &values[0]));
+		assert_non_null(map_remove(&m, keys[i % KEYS]));
+	}
+	assert_int_equal(m.room, room);
+	arena_reset(&a);
+}
+
 /* Entries whose hashes are equal are told apart by their keys. */
 static void
 survives_collisions(void **state)
@@ -165,6 +203,7 @@ main(void)
 		cmocka_unit_test(finds_what_was_added),
 		cmocka_unit_test(adds_once_and_sets_always),
 		cmocka_unit_test(ignores_case_if_told),
+		cmocka_unit_test(finds_what_is_left),
 		cmocka_unit_test(survives_collisions),
 	};
 

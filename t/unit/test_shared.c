@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * server/shared: an equal key is the same memory, also for a fork; what the
- * region does not hold is not given.
+ * region does not hold is not given; what nobody names any more is given to others, zeroed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -160,6 +160,109 @@ another_goes_on(void **state)
 }
 
 static void
+name(const char *what, uint32_t size, uint64_t generation)
+{
+	struct shared_key k = key(SHARED_PEER, size, what);
+
+	shared_name(&region, &k, generation);
+}
+
+/* 200,000 names, of which few are in use at a time; each finds zeroes, and its neighbours lose nothing. */
+static void
+what_is_gone_is_others_to_have(void **state)
+{
+	uint64_t stays = take(SHARED_PEER, 48, "stays");
+
+	memset(shared_at(&region, stays, 48), 'x', 48);
+	for (uint64_t generation = 1; generation < 50000; generation++) {
+		uint64_t offsets[4];
+		char names[4][16];
+
+		shared_sweep(&region, generation - 1);
+		for (uint32_t i = 0; i < 4; i++) {
+			snprintf(names[i], sizeof(names[i]), "%u", (unsigned)generation * 4 + i);
+			offsets[i] = take(SHARED_PEER, i == 2 ? 65 : 64, names[i]);
+			assert_int_equal(*(char *)shared_at(&region, offsets[i], 64), 0);
+			memset(shared_at(&region, offsets[i], 64), 'y', 64);
+			name(names[i], i == 2 ? 65 : 64, generation);
+		}
+		name("stays", 48, generation);
+		for (uint32_t i = 0; i < 4; i++)
+			assert_int_equal(take(SHARED_PEER, i == 2 ? 65 : 64, names[i]), offsets[i]);
+	}
+	assert_int_equal(take(SHARED_PEER, 48, "stays"), stays);
+	assert_int_equal(*(char *)shared_at(&region, stays, 1), 'x');
+	shared_sweep(&region, 50001);
+	assert_int_equal(region.by_key.count, 0);
+	take(SHARED_PEER, 1024, "all of it");
+}
+
+/* Who still has a configuration of long ago keeps what is in it; a worker's own goes with no configuration. */
+static void
+what_somebody_has_stays(void **state)
+{
+	uint64_t old = take(SHARED_PEER, 64, "old"), worker = take(SHARED_WORKER, 64, "worker"),
+	    unnamed = take(SHARED_PEER, 64, "unnamed");
+
+	name("old", 64, 3);
+	shared_sweep(&region, 3);
+	assert_int_equal(take(SHARED_PEER, 64, "old"), old);
+	assert_int_equal(take(SHARED_PEER, 64, "new"), unnamed);
+	shared_sweep(&region, 4);
+	assert_int_equal(take(SHARED_WORKER, 64, "worker"), worker);
+	assert_int_equal(region.by_key.count, 1);
+}
+
+/* The one that follows has no gaps; it finds them, and what a third one left, when it is alone. */
+static void
+gaps_are_found_by_who_follows(void **state)
+{
+	struct shared other;
+	struct shared_place place = { .key = key(SHARED_PEER, 64, "b") };
+	uint64_t a = take(SHARED_PEER, 64, "a"), offset;
+
+	place.offset = take(SHARED_PEER, 64, "b");
+	assert_true(shared_inherit(&other, dup(region.fd)));
+	assert_true(shared_know(&other, &place));
+	shared_name(&other, &place.key, 1);
+	take(SHARED_PEER, 64, "c");
+	struct shared_key d = key(SHARED_PEER, 64, "d"), e = key(SHARED_PEER, 64, "e");
+	assert_true(shared_take(&other, &d, &offset));
+	assert_int_equal(offset, 3 * SHARED_ALIGN);
+	shared_sweep(&other, 1);
+	assert_true(shared_take(&other, &e, &offset));
+	assert_int_equal(offset, a);
+	assert_true(shared_take(&other, &place.key, &offset));
+	assert_int_equal(offset, place.offset);
+	shared_close(&other);
+}
+
+/* A fork that only foretells fills the same gaps. */
+static void
+fork_agrees_on_gaps(void **state)
+{
+	uint64_t first = take(SHARED_PEER, 64, "a"), offset;
+
+	take(SHARED_WORKER, 64, "w");
+	take(SHARED_WORKER, 64, "x");
+	shared_sweep(&region, 1);
+
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		shared_foretell(&region);
+		_exit(take(SHARED_PEER, 64, "b") == first ? 0 : 1);
+	}
+
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	offset = take(SHARED_PEER, 64, "b");
+	assert_int_equal(offset, first);
+}
+
+static void
 what_cannot_be_is_not_known(void **state)
 {
 	struct shared other;
@@ -191,6 +294,10 @@ main(void)
 		cmocka_unit_test_setup_teardown(places_outside_are_none, open_region, close_region),
 		cmocka_unit_test_setup_teardown(fork_agrees, open_region, close_region),
 		cmocka_unit_test_setup_teardown(another_goes_on, open_region, close_region),
+		cmocka_unit_test_setup_teardown(what_is_gone_is_others_to_have, open_region, close_region),
+		cmocka_unit_test_setup_teardown(what_somebody_has_stays, open_region, close_region),
+		cmocka_unit_test_setup_teardown(gaps_are_found_by_who_follows, open_region, close_region),
+		cmocka_unit_test_setup_teardown(fork_agrees_on_gaps, open_region, close_region),
 		cmocka_unit_test_setup_teardown(what_cannot_be_is_not_known, open_region, close_region),
 	};
 

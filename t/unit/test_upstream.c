@@ -100,6 +100,7 @@ close_world(void **state)
 
 	upstream_disown(&w->engine, &w->snapshot);
 	assert_null(w->snapshot.upstream_runs);
+	upstream_close(&w->engine);
 	arena_reset(&w->engine.arena);
 	scratch_free(&w->engine.loop.scratch);
 	free(w);
@@ -301,6 +302,7 @@ leaves_the_trial_to_one(void **state)
 	struct snapshot second = w->snapshot;    /* as another worker has it: of one memory */
 
 	second.shared_at = (void *[]){ shared(w, 0), shared(w, 1) };
+	second.shared = (struct shared_key[PEERS]){ { .name = "a" } };
 	upstream_adopt(&w->engine, &second);
 	assert_ptr_equal(upstream_choose(&w->engine, &second, &w->upstream, &w->tried), &w->peers[0]);
 	assert_int_equal(choose(w), 1);
@@ -582,18 +584,62 @@ parts_by_settings(void **state)
 	assert_int_equal(closed, 1);
 }
 
+/* Names without end: what is kept is what is named, or in use. */
+static void
+forgets_who_is_gone(void **state)
+{
+	struct world *w = *state;
+	struct peer_shared memory;
+	struct shared_key name = { .size = sizeof(memory) };
+	void *at[1] = { &memory };
+	char text[32];
+	struct conn c[2];
+
+	add_peer(w, "10.0.0.1:80", 1, false);
+	w->engine.region = &memory;
+	w->snapshot.shared_at = at;
+	w->snapshot.shared = &name;
+	w->engine.snapshots = &w->snapshot;
+	for (unsigned i = 0; i < 3 * PEER_COUNTS; i++) {
+		snprintf(text, sizeof(text), "10.%u.%u.%u:80", i >> 16, i >> 8 & 255, i & 255);
+		assert_true(addr_parse(slice_of(text), &w->peers[0].addr));
+		snprintf(name.name, sizeof(name.name), "app/%s", text);
+		upstream_disown(&w->engine, &w->snapshot);
+		adopt(w);
+
+		struct peer_count *count = w->snapshot.upstream_runs[0].states[0].count;
+
+		assert_ptr_not_equal(count, &w->engine.uncounted);
+		assert_int_equal(count->in_flight, 0);
+		upstream_forget_gone(&w->engine);
+		if (i == 0)
+			count->in_flight = 7;
+		if (i == 1)
+			upstream_owns(&w->snapshot, &w->upstream, &w->peers[0], connect_to(w, 0, &c[0]));
+		if (i == 2)
+			upstream_give(connect_to(w, 0, &c[1]));
+	}
+	assert_int_equal(w->engine.peers->count, 2);
+	assert_int_equal(upstream_count(w->engine.shared->peers,
+	    upstream_peer_name("app/10.0.0.0:80", &memory, &memory), false)->in_flight, 7);
+	assert_int_equal(c[0].peer->open, 1);
+	assert_int_equal(c[1].state, CONN_CLOSED);   /* it is not in the configuration any more */
+}
+
 static void
 uses_the_shared_memory(void **state)
 {
 	struct world *w = *state;
 	struct peer_shared memory[2] = { { 0 } };
 	void *at[2] = { &memory[0], &memory[1] };
+	struct shared_key keys[2] = { { .name = "b" }, { .name = "a" } };
 
 	add_peer(w, "10.0.0.1:80", 1, false);
 	add_peer(w, "10.0.0.2:80", 1, false);
 	w->peers[0].shared = 1;
 	w->peers[1].shared = 0;
 	w->snapshot.shared_at = at;
+	w->snapshot.shared = keys;
 	memory[1].down_until = clock_ms() + REST;    /* what another worker has found */
 	adopt(w);
 	assert_int_equal(choose(w), 1);
@@ -611,7 +657,8 @@ main(void)
 		TEST(leaves_the_trial_to_one), TEST(counts_fails_within_their_time),
 		TEST(asks_the_longest_rested_when_all_rest), TEST(takes_the_last_given),
 		TEST(forgets_from_anywhere), TEST(hands_out_none_that_stirred), TEST(keeps_none_that_ended),
-		TEST(outlives_snapshots), TEST(parts_by_protocol_and_line), TEST(parts_by_settings), TEST(uses_the_shared_memory),
+		TEST(outlives_snapshots), TEST(parts_by_protocol_and_line), TEST(parts_by_settings),
+		TEST(forgets_who_is_gone), TEST(uses_the_shared_memory),
 	};
 
 	log_to(2, LOG_ERROR);
