@@ -135,7 +135,7 @@ struct conn {
 	 * as it was in this one, for what is running on it
 	 */
 	struct snapshot *old;
-	uint64_t cut_at;                /* clock_ms(); 0: it may drain for as long as it likes */
+	uint64_t leaving_since;         /* clock_ms(): it drains; 0: it does not */
 	/* client: of the listener when it was accepted; peer: of the pool key */
 	uint64_t fingerprint;
 

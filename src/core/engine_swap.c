@@ -82,17 +82,11 @@ keep_old(struct conn *c, struct snapshot *before)
 		c->old = snapshot_hold(before);
 }
 
-/* What stays behind has so long. */
 static void
-expect_end(struct conn *c, const struct snapshot *s)
+expect_end(struct conn *c)
 {
-	struct engine *e = c->engine;
-
-	if (s->drain_deadline == 0 || c->cut_at != 0)
-		return;
-	c->cut_at = clock_ms() + s->drain_deadline;
-	if (e->cut.due == 0 || e->cut.due > c->cut_at)
-		deadline_set(&e->loop, &e->cut, s->drain_deadline);
+	if (c->leaving_since == 0)
+		c->leaving_since = clock_ms();
 }
 
 static void
@@ -105,18 +99,19 @@ drain(struct conn *c)
 }
 
 static void
-swap_client(struct conn *c, struct snapshot *s, struct snapshot *before)
+swap_client(struct conn *c, struct snapshot *before)
 {
 	const struct binding *b = &c->engine->bindings[c->binding];
 
 	if (b->listed && b->fingerprint == c->fingerprint) {
 		forget_old(c);
+		c->leaving_since = 0;
 		if (c->tunnel == NULL && c->protocol == c->next_protocol)
 			c->protocol = b->listener->protocol;
 		c->next_protocol = b->listener->protocol;
 		return;
 	}
-	expect_end(c, s);
+	expect_end(c);
 	if (c->tunnel != NULL || c->old != NULL)
 		return;
 	keep_old(c, before);
@@ -147,7 +142,7 @@ swap_conns(struct engine *e, struct snapshot *s, struct snapshot *before)
 	/* What closes meanwhile keeps its place in the list to the end of the pass. */
 	for (struct conn *c = e->conns; c != NULL; c = c->all_next)
 		if (c->state != CONN_CLOSED && c->side == SIDE_CLIENT)
-			swap_client(c, s, before);
+			swap_client(c, before);
 		else if (c->state != CONN_CLOSED)
 			swap_peer(c, s, before);
 }
@@ -168,35 +163,43 @@ cut(struct conn *c)
 	conn_close(c);
 }
 
+/* What drains has as long as the current configuration says, from when it began to. */
 static void
-on_cut(struct deadline *d)
+cut_late(struct engine *e)
 {
-	struct engine *e = CONTAINER_OF(d, struct engine, cut);
-	uint64_t now = clock_ms(), next = 0;
+	uint64_t now = clock_ms(), next = UINT64_MAX;
+	uint64_t most = e->snapshot == NULL ? 0 : e->snapshot->drain_deadline;
 	size_t count = 0;
 
-	for (struct conn *c = e->conns; c != NULL; c = c->all_next) {
-		if (c->state == CONN_CLOSED || c->cut_at == 0)
+	for (struct conn *c = most == 0 ? NULL : e->conns; c != NULL; c = c->all_next) {
+		if (c->state == CONN_CLOSED || c->leaving_since == 0)
 			continue;
-		if (c->cut_at > now) {
-			next = next == 0 ? c->cut_at : MIN_OF(next, c->cut_at);
+		if (c->leaving_since + most > now) {
+			next = MIN_OF(next, c->leaving_since + most);
 			continue;
 		}
 		cut(c);
 		count++;
 	}
-	if (next != 0)
-		deadline_set(&e->loop, d, next - now);
+	if (next != UINT64_MAX)
+		deadline_set(&e->loop, &e->cut, next - now);
 	if (count != 0)
 		log_line(LOG_NOTICE, "%zu connections were cut: they had to drain by now", count);
+}
+
+static void
+on_cut(struct deadline *d)
+{
+	cut_late(CONTAINER_OF(d, struct engine, cut));
 }
 
 void
 engine_expect_end(struct engine *e)
 {
-	for (struct conn *c = e->conns; c != NULL && e->snapshot != NULL; c = c->all_next)
+	for (struct conn *c = e->conns; c != NULL; c = c->all_next)
 		if (c->side == SIDE_CLIENT)
-			expect_end(c, e->snapshot);
+			expect_end(c);
+	cut_late(e);
 }
 
 static bool
@@ -272,6 +275,7 @@ engine_adopt(struct engine *e, struct snapshot *s)
 	shortage_adopt(e);
 	if (before != NULL)
 		snapshot_release(e, before);
+	cut_late(e);
 	end_oldest(e);
 }
 

@@ -596,6 +596,24 @@ class Drain(Case):
         stays.send(b"y")
         self.assertEqual(stays.exactly(1), b"y")
 
+    def test_deadline_is_of_the_current_configuration(self):
+        """Raised, lowered, or pointless because the listener is again what it was."""
+        text = "drain { deadline %s; }\nserver a { listen 127.0.0.1:@port@%s; protocol tcp; proxy @peer@; }\n"
+        s = self.server(text % ("500ms", ""), main="workers 2;\n", peer=self.peer(flow.echo))
+        stays, more = self.client(s, "port", b"x", b"x"), " proxy_protocol"
+        reload(s, text % ("500ms", more))
+        reload(s, text % ("500ms", ""))
+        time.sleep(0.8)
+        stays.send(b"y")
+        self.assertEqual(stays.exactly(1), b"y")
+        reload(s, text % ("500ms", more))
+        reload(s, text % ("1h", more))
+        time.sleep(0.8)
+        stays.send(b"y")
+        self.assertEqual(stays.exactly(1), b"y")
+        reload(s, text % ("500ms", more))
+        self.assertTrue(stays.ends())
+
     def test_deadline_of_quit(self):
         s = self.server("drain { deadline 300ms; } server a { listen 127.0.0.1:@port@; protocol tcp; echo; }",
                         main="workers 2;\n")
