@@ -37,8 +37,7 @@ static void
 leave(struct master *m)
 {
 	upgrade_leave(m);
-	if (!m->upgrade.leaves)
-		notify_say("STOPPING=1\nSTATUS=ending");
+	notify_say("STOPPING=1\nSTATUS=ending");
 }
 
 void

@@ -365,8 +365,9 @@ upgrade_leave(struct master *m)
 		return;
 	}
 	u->leaves = true;
-	say(u->link, ELDER_SAYS_LEAVING);
 	notify_say("WATCHDOG=1\nMAINPID=%d", (int)u->heir);
+	notify_hush(true);
+	say(u->link, ELDER_SAYS_LEAVING);
 }
 
 void
@@ -397,6 +398,7 @@ upgrade_follow(struct master *m)
 	default:
 		break;
 	}
+	notify_hush(true);
 	u->elder = about.link;
 	u->stderr_fd = about.stderr_fd;
 	m->background = about.background != 0;
@@ -422,6 +424,9 @@ take_over(struct master *m)
 
 	m->upgrade.elder_leaves = true;
 	log_line(LOG_NOTICE, "the master before this one leaves");
+	notify_hush(false);
+	if (m->phase == PHASE_SERVING)
+		notify_say("READY=1\nSTATUS=serving");
 	for (size_t i = 0; i < m->bundle.header->listeners.count; i++)
 		binding_follow(&m->bindings, &all[i]);
 	reload_remove_gone(m);

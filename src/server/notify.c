@@ -21,6 +21,7 @@ enum { FIRST_SOCKET = 3, SOCKETS_MOST = 4096, PATIENCE = 200 * 1000 };
 static int to = -1;
 static struct addr manager;
 static uint64_t watchdog;
+static bool hushed;
 
 /* ------------------------------------------------------------------ what it is told */
 
@@ -87,7 +88,7 @@ notify_say(const char *format, ...)
 	char text[512];
 	va_list args;
 
-	if (to < 0)
+	if (to < 0 || hushed)
 		return;
 	va_start(args, format);
 	int n = vsnprintf(text, sizeof(text), format, args);
@@ -95,6 +96,12 @@ notify_say(const char *format, ...)
 	if (sendto(to, text, MIN_OF((size_t)n, sizeof(text) - 1), MSG_NOSIGNAL, &manager.any,
 	    manager.n) < 0)
 		log_errno(LOG_WARN, errno, "the manager of services cannot be told");
+}
+
+void
+notify_hush(bool hush)
+{
+	hushed = hush;
 }
 
 void

@@ -14,6 +14,8 @@ void notify_open(void);
 void notify_close(void);
 /* Lines of NAME=VALUE, as sd_notify(3) has them. It is not waited for long. */
 PRINTF(1, 2) void notify_say(const char *format, ...);
+/* Whether another process is the main one, whose word alone counts: nothing is said then. */
+void notify_hush(bool hush);
 /* RELOADING=1, with the time that must stand beside it. */
 void notify_reloading(void);
 /* Milliseconds between two signs of life that it wants; 0: none. */
