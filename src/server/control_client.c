@@ -508,6 +508,16 @@ judge(struct slice answer, bool json)
 	return whole && good;
 }
 
+static bool
+not_asked(const char *path, bool reached)
+{
+	if (!reached && (errno == ENOENT || errno == ECONNREFUSED))
+		return process_refuse("no master answers at %s: is one running, with the same -c and -p?", path);
+	if (!reached && errno == EACCES)
+		return process_refuse("cannot ask the master at %s: only the user who started it may", path);
+	return process_refuse("cannot ask the master at %s: %s", path, strerror(errno));
+}
+
 int
 control_ask(const struct control_question *q)
 {
@@ -526,7 +536,7 @@ control_ask(const struct control_question *q)
 	bool good = fd >= 0 && say(fd, builder_slice(&b)) && hear(fd, &answer);
 
 	if (!good)
-		process_refuse("cannot ask the master at %s: %s", q->socket, strerror(errno));
+		not_asked(q->socket, fd >= 0);
 	if (fd >= 0)
 		close(fd);
 	if (!good)

@@ -63,6 +63,31 @@ is_still_there(int fd, const char *path)
 	    ours.st_ino == there.st_ino;
 }
 
+/* The directories above it, which a start of the machine may have left empty (/run). */
+static void
+make_directories(const char *path)
+{
+	char *name = strdup(path);
+
+	for (char *at = name; at != NULL && (at = strchr(at + 1, '/')) != NULL; *at = '/') {
+		*at = '\0';
+		(void)mkdir(name, 0755);
+	}
+	free(name);
+}
+
+static int
+open_or_make(const char *path)
+{
+	const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+	int fd = open(path, flags, 0644);
+
+	if (fd >= 0 || errno != ENOENT)
+		return fd;
+	make_directories(path);
+	return open(path, flags, 0644);
+}
+
 /*
  * The one before us may remove its file between our open and our lock: then it is another file that
  * counts.
@@ -74,7 +99,7 @@ pid_file_take(struct pid_file *p, const char *path, pid_t *holder)
 
 	*holder = 0;
 	for (int i = 0; i < TRIES; i++) {
-		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+		int fd = open_or_make(path);
 
 		if (fd < 0 || !is_regular(fd))
 			return false;

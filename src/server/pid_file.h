@@ -20,7 +20,7 @@ struct pid_file {
 #define PID_FILE_NONE ((struct pid_file){ .fd = -1 })
 
 /*
- * Creates and locks it. False with errno; EWOULDBLOCK: another holds it, *holder is its pid (0: not
+ * Creates and locks it, with the directories above it. False with errno; EWOULDBLOCK: another holds it, *holder is its pid (0: not
  * known).
  */
 MUST_USE bool pid_file_take(struct pid_file *p, const char *path, pid_t *holder);

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What is shipped works as it is: each file of conf.d is checked and asked."""
+import contextlib
 import json
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -51,6 +53,28 @@ class Shipped(flow.Case):
             if name.endswith(".conf"):
                 with self.subTest(name):
                     self.assertEqual(flow.run("-t", "-q", "-c", os.path.join(CONF_D, name)), (0, "", ""))
+
+    def test_main(self):
+        """What is commented out in 10-main.conf works as it stands there, all of it at once."""
+        d = self.directory()
+        with open(os.path.join(CONF_D, "10-main.conf")) as f:
+            text = re.sub(r"^( *)# (?=[a-z_]+ .*;)", r"\1", f.read(), flags=re.M)
+        for word in ("workers", "pid", "control", "user", "daemon", "error_log", "watch", "drain", "access_log"):
+            self.assertRegex(text, r"(?m)^\s*%s\b" % word)
+        with contextlib.suppress(KeyError):
+            pwd.getpwnam("www-data")
+            with open(d + "/all.conf", "w") as f:
+                f.write(text)
+            self.assertEqual(flow.run("-t", "-q", "-c", d + "/all.conf")[0], 0)
+        s = self.server(re.sub(r"(?m)^(user|daemon|workers|error_log|pid)\b.*", "", text) + "server web { listen 127.0.0.1:@port@; return 200 x; }")
+        self.assertEqual(s.get("/", name="port").status, 200)
+        status, out, _ = flow.run("-c", s.path, "status", "--json")
+        self.assertEqual(status, 0)
+        self.assertEqual(json.loads(out)["server"]["state"], "serving")
+        log = s.directory + "/access.log"
+        flow.wait_for(lambda: os.path.getsize(log) > 0)
+        with open(log) as f:
+            self.assertEqual(json.loads(f.read())["status"], 200)
 
     def test_site(self):
         s = self.start()

@@ -8,6 +8,7 @@ directory of its own, and only what a test started is ever signalled.
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -345,6 +346,21 @@ class Processes(unittest.TestCase):
         self.assertEqual(run.returncode, 1)
         self.assertIn("cannot write the pid file " + server.path("server.pid"), run.stderr)
         self.assertTrue(os.path.exists(server.path("server.pid")))
+
+    def test_directory_of_the_pid_file_is_made(self):
+        """/run is empty when the machine starts."""
+        server = Server(self)
+        with open(server.config) as f:
+            text = re.sub("^pid .*\n", "", f.read(), flags=re.M)
+        with open(server.config, "w") as f:
+            f.write(f"pid {server.path('run')}/millrace/server.pid;\n" + text)
+        server.start()
+        self.assertEqual(server.read("run/millrace/server.pid"), f"{server.process.pid}\n")
+        self.assertEqual(os.stat(server.path("run/millrace")).st_mode & 0o022, 0)
+        self.assertEqual(server.run("status").returncode, 0)
+        server.signal(signal.SIGTERM)
+        self.assert_clean_end(server)
+        self.assertEqual(os.listdir(server.path("run/millrace")), [])
 
     def test_standard_descriptors_that_are_closed(self):
         """No socket or file of ours gets their numbers: what is written to stderr would go into it."""
