@@ -112,10 +112,9 @@ scratch_alloc_slow(struct scratch *s, size_t size)
 }
 
 char *
-scratch_window(struct scratch *s, size_t size)
+scratch_window_slow(struct scratch *s, size_t size)
 {
-	if (size > (size_t)(s->end - s->at))
-		add_room(s, round_up(size));
+	add_room(s, round_up(size));
 	memory_show(s->at, size);
 	return s->at;
 }

@@ -56,7 +56,15 @@ scratch_slice(struct scratch *s, struct slice from)     /* a copy */
 }
 
 /* Contiguous free room of at least `size` bytes, not taken yet: take what was used of it. */
-char *scratch_window(struct scratch *s, size_t size);
+char *scratch_window_slow(struct scratch *s, size_t size);
+static inline char *
+scratch_window(struct scratch *s, size_t size)
+{
+	if (unlikely(size > (size_t)(s->end - s->at)))
+		return scratch_window_slow(s, size);
+	memory_show(s->at, size);
+	return s->at;
+}
 /* `n` bytes of the last window stay; nothing is taken between the two calls. */
 void scratch_take(struct scratch *s, size_t n);
 

@@ -109,7 +109,7 @@ struct codec {
 	/*
 	 * What `in` begins with. MORE: it comes again with more behind it, and what was looked at
 	 * is not looked at again. MESSAGE and SKIP take unit.wire.n >= 1 bytes. Never reads past
-	 * `max`.
+	 * `max`. Those and BAD set all of `u`.
 	 */
 	enum codec_verdict (*next)(const struct codec *k, void *state, struct slice in,
 	    struct scratch *scratch, struct unit *u);

@@ -545,10 +545,8 @@ conn_room(struct conn *c)
 }
 
 size_t
-conn_window(struct conn *to, bool full)
+conn_window_slow(struct conn *to)
 {
-	if (likely(!full && (to == NULL || !to->tight)))
-		return CONN_WINDOW;
 	if (to == NULL || to->state != CONN_OPEN || conn_waiting(to) < to->ahead)
 		return SCRATCH_WINDOW;
 

@@ -231,7 +231,12 @@ void conn_clear_hold(struct conn *c, enum conn_hold why);
  * How much to read at once of what goes to `to` (NULL: nowhere else); `full`: the read before
  * filled its window. Never much more than `to` takes, so that little has to be kept for a slow one.
  */
-size_t conn_window(struct conn *to, bool full);
+size_t conn_window_slow(struct conn *to);
+static inline size_t
+conn_window(struct conn *to, bool full)
+{
+	return likely(!full && (to == NULL || !to->tight)) ? CONN_WINDOW : conn_window_slow(to);
+}
 /* Read again what lies in `in`, as if it had just come (after an exchange has ended). */
 void conn_wake(struct conn *c);
 

@@ -507,7 +507,7 @@ size_t
 lane_read(struct conn *c, struct slice in)
 {
 	struct lane *l = conn_state(c);
-	struct unit u = { .fault = NULL };
+	struct unit u;
 
 	if (unlikely(l->leaving))
 		return in.n;

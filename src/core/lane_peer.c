@@ -100,7 +100,7 @@ following(const struct asked *a, uint64_t place)
 }
 
 /* Each number up to `most` for another one of them, as only this process knows: four rounds of Feistel. */
-static uint64_t
+APART static uint64_t
 shuffle(uint64_t number, uint64_t most)
 {
 	unsigned half = (65 - (unsigned)__builtin_clzll(most)) / 2;
@@ -632,7 +632,7 @@ lane_ask(struct exchange *ex, struct conn *c, const struct part *part)
 {
 	if (part->kind == PART_HEAD)
 		ex->gathered.n = 0;
-	if (!lane_gather(ex, part->data, lane_codec(c)->max))
+	if (part->data.n != 0 && !lane_gather(ex, part->data, lane_codec(c)->max))
 		exchange_abort(ex, REASON_BODY_TOO_LARGE);
 	else if (part->last || ex->unit != NULL)
 		ask(ex, c);
@@ -699,27 +699,24 @@ unasked(struct asked *a, const struct unit *u)
 
 /*
  * To who speaks another protocol the answer is a body, in which stands the id that its question's
- * body had, and not ours. `room` is for a unit.
+ * body had, and not ours.
  */
-static const struct unit *
-with_its_id(const struct exchange *ex, const struct codec *k, const struct unit *u,
-    struct unit *room)
+APART static void
+answer_with_its_id(struct exchange *ex, const struct codec *k, const struct unit *u)
 {
 	struct scratch *scratch = &ex->engine->loop.scratch;
 	_Alignas(8) unsigned char state[CODEC_STATE] = "";
-	enum codec_verdict verdict;
-	struct slice id, wire;
+	struct slice id = k->body_id(k, question_body(ex)), wire;
+	enum codec_verdict verdict = CODEC_SKIP;
+	struct unit anew;
 
-	if (k->body_id == NULL || ex->client == NULL || ex->client->protocol->codec == k)
-		return u;
-	id = k->body_id(k, question_body(ex));
-	if (id.n == 0 || k->body_id(k, unit_body(u)).n == 0 ||
-	    k->id_set(k, u, id, scratch, &wire) != NULL)
-		return u;
-	k->begin(k, state, false);
-	while ((verdict = k->next(k, state, wire, scratch, room)) == CODEC_SKIP)
-		wire = slice_after(wire, room->wire.n);
-	return verdict == CODEC_MESSAGE ? room : u;
+	if (id.n != 0 && k->body_id(k, unit_body(u)).n != 0 &&
+	    k->id_set(k, u, id, scratch, &wire) == NULL) {
+		k->begin(k, state, false);
+		while ((verdict = k->next(k, state, wire, scratch, &anew)) == CODEC_SKIP)
+			wire = slice_after(wire, anew.wire.n);
+	}
+	exchange_answer_message(ex, k, verdict == CODEC_MESSAGE ? &anew : u);
 }
 
 void
@@ -735,7 +732,6 @@ lane_answered(struct conn *c, const struct unit *u)
 	}
 
 	struct exchange *ex = s->exchange;
-	struct unit room;
 
 	give_place(a, s);
 	a->missed = 0;
@@ -748,8 +744,12 @@ lane_answered(struct conn *c, const struct unit *u)
 	}
 	if (a->first == NULL)
 		become_idle(a);
-	if (ex != NULL)
-		exchange_answer_message(ex, k, with_its_id(ex, k, u, &room));
+	if (ex == NULL)
+		return;
+	if (k->body_id == NULL || ex->client == NULL || ex->client->protocol->codec == k)
+		exchange_answer_message(ex, k, u);
+	else
+		answer_with_its_id(ex, k, u);
 }
 
 /* ------------------------------------------------------------------ opened, late, broken */

@@ -31,18 +31,25 @@ plain_read(struct wire *w, char *at, size_t n)
 	return result(got);
 }
 
-static ssize_t
-plain_write(struct wire *w, const struct iovec *pieces, int count)
+APART static ssize_t
+send_pieces(int fd, const struct iovec *pieces, int count)
 {
 	const struct msghdr message = {
 		.msg_iov = (struct iovec *)(uintptr_t)pieces,
 		.msg_iovlen = (size_t)count,
 	};
+
+	return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+static ssize_t
+plain_write(struct wire *w, const struct iovec *pieces, int count)
+{
 	ssize_t sent;
 
 	do
 		sent = count == 1 ? send(w->fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL) :
-		    sendmsg(w->fd, &message, MSG_NOSIGNAL);
+				    send_pieces(w->fd, pieces, count);
 	while (sent < 0 && errno == EINTR);
 	return result(sent);
 }

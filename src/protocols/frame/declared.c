@@ -21,16 +21,11 @@ begin(const struct codec *k, void *state, bool question)
 
 /* ------------------------------------------------------------------ reading */
 
-static void
+APART static void
 take_id(const struct declared *x, struct unit *u)
 {
 	struct slice id;
-
-	if (x->codec.pairing != CODEC_BY_ID)
-		return;
-
 	struct frame_view view = declared_view(u);
-
 	enum frame_id verdict = frame_id_get(&x->frame, &view, &id);
 
 	u->one_way = verdict == FRAME_ID_NONE;
@@ -43,7 +38,7 @@ take_id(const struct declared *x, struct unit *u)
 }
 
 /* What is not opened is bad, or where the declaration says resync, skipped. */
-static enum codec_verdict
+APART static enum codec_verdict
 open(const struct frame_cut *cut, struct slice in, struct scratch *scratch, struct unit *u)
 {
 	bool escaped = cut->by->kind == FRAME_ESCAPED;
@@ -77,7 +72,7 @@ message(const struct declared *x, const struct frame_cut *cut, struct slice in,
 	} else {
 		verdict = open(cut, in, scratch, u);
 	}
-	if (verdict == CODEC_MESSAGE)
+	if (verdict == CODEC_MESSAGE && x->codec.pairing == CODEC_BY_ID)
 		take_id(x, u);
 	return verdict;
 }

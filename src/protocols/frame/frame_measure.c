@@ -452,7 +452,7 @@ measure_line(const struct frame *f, struct frame_state *s, struct slice in, stru
 	return true;
 }
 
-static enum frame_verdict
+APART static enum frame_verdict
 measure_any(const struct frame *f, struct frame_state *s, struct slice in, struct frame_cut *cut)
 {
 	const struct frame *now = frame_now(f, s);

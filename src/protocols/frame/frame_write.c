@@ -366,36 +366,9 @@ ends_stripped(const struct writing *w)
 	return w->f->strip_cr && w->total > w->head && *inner_at(w, w->total - 1) == '\r';
 }
 
-/* As it would be read: without the end in it. */
-static enum frame_fault
-write_line(const struct writing *w)
-{
-	struct slice body = w->draft->body;
-
-	builder_slice_put(w->out, body);
-	builder_byte(w->out, w->f->boundary.last);
-	if (w->out->full)
-		return FRAME_NO_ROOM;
-	if (body.n >= w->f->max)
-		return FRAME_TOO_LONG;
-	if ((w->f->strip_cr && body.at[body.n - 1] == '\r') ||
-	    memchr(body.at, w->f->boundary.last, body.n) != NULL)
-		return FRAME_HOLDS_BOUNDARY;
-	return FRAME_FINE;
-}
-
-static bool
-is_body_alone(const struct frame_draft *d)
-{
-	return (d->head.n | d->more[0].n | d->more[1].n | d->set_count) == 0 && d->body.n > 0;
-}
-
 static enum frame_fault
 write_checked(struct writing *w)
 {
-	if (w->whole->is_line && is_body_alone(w->draft))
-		return write_line(w);
-
 	size_t before = w->out->n;
 	enum frame_fault fault = write_kind(w);
 	struct slice message;
@@ -433,8 +406,8 @@ case_written(const struct frame *f, uint64_t type)
 	return f->else_case;
 }
 
-enum frame_fault
-frame_write(const struct frame *f, const struct frame_draft *draft, struct builder *out)
+APART static enum frame_fault
+write_any(const struct frame *f, const struct frame_draft *draft, struct builder *out)
 {
 	size_t before = out->n;
 	bool full = out->full;
@@ -454,4 +427,34 @@ frame_write(const struct frame *f, const struct frame_draft *draft, struct build
 		out->full = full;
 	}
 	return fault;
+}
+
+static bool
+is_body_alone(const struct frame_draft *d)
+{
+	return (d->head.n | d->more[0].n | d->more[1].n | d->set_count) == 0 && d->body.n > 0;
+}
+
+/* As it would be read: without the end in it. */
+static enum frame_fault
+write_line(const struct frame *f, struct slice body, struct builder *out)
+{
+	if (body.n >= f->max)
+		return FRAME_TOO_LONG;
+	if ((f->strip_cr && body.at[body.n - 1] == '\r') ||
+	    memchr(body.at, f->boundary.last, body.n) != NULL)
+		return FRAME_HOLDS_BOUNDARY;
+	if (out->full || body.n >= out->size - out->n)
+		return FRAME_NO_ROOM;
+	builder_slice_put(out, body);
+	builder_byte(out, f->boundary.last);
+	return FRAME_FINE;
+}
+
+enum frame_fault
+frame_write(const struct frame *f, const struct frame_draft *draft, struct builder *out)
+{
+	if (f->is_line && is_body_alone(draft))
+		return write_line(f, draft->body, out);
+	return write_any(f, draft, out);
 }
