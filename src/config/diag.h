@@ -27,6 +27,7 @@ struct diag {
 	struct diagnostic *first, *last;
 	size_t errors, warnings;
 	bool keep_notes;                /* the last error was kept, so its notes are */
+	bool errors_only;               /* nobody reads warnings: what finds nothing else need not look */
 };
 
 void diag_init(struct diag *d, struct arena *arena, struct sources *sources);

@@ -412,6 +412,7 @@ add_entries(const struct reading *r, struct rows *rows)
 		for (const struct directive *row = table_rows(r, t); row->name != NULL; row++, e++) {
 			*e = (struct entry){ row, t->offset, (size_t)(e - rows->entries),
 				(size_t)(e - rows->entries) };
+			rows->requires |= (row->flags & DIRECTIVE_REQUIRED) != 0;
 			for (size_t i = 0; row_repeats(row) && i < e->number; i++)
 				if (row_repeats(rows->entries[i].row) &&
 				    rows->entries[i].base + rows->entries[i].row->offset ==
@@ -761,7 +762,7 @@ check_required(const struct frame *f, const struct block *block)
 {
 	bool fine = true;
 
-	for (size_t i = 0; i < f->rows->count; i++) {
+	for (size_t i = 0; f->rows->requires && i < f->rows->count; i++) {
 		const struct directive *row = f->rows->entries[i].row;
 
 		if ((row->flags & DIRECTIVE_REQUIRED) == 0 || *said(f, i) != NULL)
@@ -775,20 +776,40 @@ check_required(const struct frame *f, const struct block *block)
 }
 
 static bool
-read_pass(struct frame *f, const struct block *block, bool second)
+read_settings(struct frame *f, const struct block *block)
 {
+	struct schema_state *state = f->r->state;
 	bool fine = true;
 
 	for (const struct statement *s = block->first; s != NULL; s = s->next) {
 		const struct entry *e = find_entry(f, s);
 
 		if (e == NULL) {
-			if (!second)
-				report_unknown(f, &s->values[0]);
+			report_unknown(f, &s->values[0]);
 			fine = false;
-		} else if (waits(e->row) == second)
+		} else if (waits(e->row)) {
+			*ARENA_PUSH(f->r->arena, state->waiting, state->waiting_count,
+			    state->waiting_room) = (struct waiting){ s, e };
+		} else {
 			fine &= row_repeats(e->row) ? read_repeated(f, e, s) : read_single(f, e, s);
+		}
 	}
+	return fine;
+}
+
+static bool
+read_waiting(struct frame *f, size_t first)
+{
+	struct schema_state *state = f->r->state;
+	size_t count = state->waiting_count;
+	bool fine = true;
+
+	for (size_t i = first; i < count; i++) {
+		struct waiting w = state->waiting[i];
+
+		fine &= read_repeated(f, w.entry, w.statement);
+	}
+	state->waiting_count = first;
 	return fine;
 }
 
@@ -825,8 +846,10 @@ fill_block(struct frame *f, const struct block *block)
 	    0, (f->rows->count + 1) * sizeof(*state->said));
 	if (f->trace != NULL)
 		begin_trace(f);
-	bool fine = read_pass(f, block, false);
-	fine &= read_pass(f, block, true);
+	size_t waiting = state->waiting_count;
+	bool fine = read_settings(f, block);
+
+	fine &= read_waiting(f, waiting);
 	fine &= check_required(f, block);
 	if (f->trace != NULL)
 		end_trace(f);

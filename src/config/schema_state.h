@@ -30,6 +30,7 @@ struct rows {
 	struct entry *entries;
 	size_t count;
 	const struct entry *free;       /* or NULL */
+	bool requires;                  /* one of them must be said */
 	struct map by_name;
 	struct ready *defaults;
 	size_t default_count, default_room;
@@ -56,11 +57,19 @@ struct trace {
 	struct trace *same;             /* another one with this target */
 };
 
+/* What is read once all settings of its block are. */
+struct waiting {
+	const struct statement *statement;
+	const struct entry *entry;
+};
+
 struct schema_state {
 	struct rows *rows;
 	const struct table *root;
 	const struct statement **said;  /* a stack: the frames of the blocks being read */
 	size_t said_count, said_room;
+	struct waiting *waiting;        /* another, of the same blocks */
+	size_t waiting_count, waiting_room;
 	unsigned steps;                 /* how many of the blocks being read are inside a step */
 	struct map traces;              /* by target */
 };

@@ -426,7 +426,8 @@ build_routes(struct build *b, struct server_build *sb, const struct step_list *o
 		build_only_route(b, sb, own, routes);
 	if (b->diag->errors != errors)
 		return;
-	route_report_unreachable(b->diag, routes, server->route_count);
+	if (!b->diag->errors_only)
+		route_report_unreachable(b->diag, routes, server->route_count);
 	server->table = route_table_build(&b->snapshot->arena, routes, server->route_count);
 }
 

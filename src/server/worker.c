@@ -103,6 +103,7 @@ build(struct bundle *b, const struct snapshot *previous)
 	arena_init(&o->arena, NULL, 0);
 	bundle_sources(&o->bundle, &o->files, &o->arena);
 	diag_init(&diag, &o->arena, &o->files);
+	diag.errors_only = true;         /* who checked the bundle has said the others */
 
 	const struct build_input in = {
 		.files = &o->files,
