@@ -142,15 +142,12 @@ unescape(const char *at, const char *end, char out[4], size_t *n)
 	return taken;
 }
 
-bool
-json_string(const struct json_value *v, struct builder *room, struct slice *out)
+APART static bool
+unescape_all(const struct json_value *v, struct builder *room, struct slice *out)
 {
 	const char *at = v->raw.at, *end = at + v->raw.n;
 	size_t start = room->n;
 
-	*out = v->raw;
-	if (!v->escaped)
-		return true;
 	while (at < end && !room->full) {
 		const char *slash = memchr(at, '\\', (size_t)(end - at));
 		char code[4];
@@ -168,6 +165,13 @@ json_string(const struct json_value *v, struct builder *room, struct slice *out)
 		return false;
 	*out = slice_make(room->at + start, room->n - start);
 	return true;
+}
+
+bool
+json_string(const struct json_value *v, struct builder *room, struct slice *out)
+{
+	*out = v->raw;
+	return !v->escaped || unescape_all(v, room, out);
 }
 
 static bool
@@ -298,22 +302,13 @@ walk_byte(const struct walk *w)
 	return w->at < w->end ? *w->at : '\0';
 }
 
-/* At its first quote. */
-static bool
-walk_string(struct walk *w, struct json_value *v)
+/* A string, on at a byte that is none of a run, to its last quote. */
+APART static bool
+walk_odd_string(struct walk *w, struct json_value *v)
 {
-	const char *first = ++w->at;
-
-	v->type = JSON_STRING;
-	v->escaped = false;
-	for (;;) {
-		w->at = string_run(w->first, w->at, w->end, true);
-
-		char c = walk_byte(w);
+	for (char c; (c = walk_byte(w)) != '"';) {
 		size_t n = 1;
 
-		if (c == '"')
-			break;
 		if (c == '\\') {
 			v->escaped = true;
 			n = escape_length(w->at, w->end);
@@ -324,8 +319,22 @@ walk_string(struct walk *w, struct json_value *v)
 		}
 		if (n == 0)
 			return walk_wrong(w, JSON_MALFORMED);
-		w->at += n;
+		w->at = string_run(w->first, w->at + n, w->end, true);
 	}
+	return true;
+}
+
+/* At its first quote. */
+static bool
+walk_string(struct walk *w, struct json_value *v)
+{
+	const char *first = ++w->at;
+
+	v->type = JSON_STRING;
+	v->escaped = false;
+	w->at = string_run(w->first, w->at, w->end, true);
+	if (unlikely(walk_byte(w) != '"') && !walk_odd_string(w, v))
+		return false;
 	v->raw = slice_make(first, (size_t)(w->at - first));
 	w->at++;
 	return true;

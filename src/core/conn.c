@@ -846,42 +846,32 @@ conn_on_ready(struct loop_task *t)
 
 /* ------------------------------------------------------------------ writing */
 
-/*
- * The piece goes behind the last one. Small ones are copied together: each piece of a write costs
- * more in the kernel than that does.
- */
+/* Behind the last piece, in the room that it has or gets. False: it goes by itself. */
 static bool
 conn_join(struct conn *c, struct segment *last, const char *at, size_t n)
 {
-	if (last->at + last->n != at) {
-		if (n > last->room && last->n + n <= CONN_JOINED / 2) {
-			char *room = scratch_alloc(&c->engine->loop.scratch, CONN_JOINED);
+	if (n > last->room && last->n + n <= CONN_JOINED / 2) {
+		char *room = scratch_alloc(&c->engine->loop.scratch, CONN_JOINED);
 
-			memcpy(room, last->at, last->n);
-			last->at = room;
-			last->room = CONN_JOINED - last->n;
-		}
-		if (n > last->room)
-			return false;
-		memcpy((char *)(uintptr_t)last->at + last->n, at, n);
-		last->room -= n;
+		memcpy(room, last->at, last->n);
+		last->at = room;
+		last->room = CONN_JOINED - last->n;
 	}
+	if (n > last->room)
+		return false;
+	memcpy((char *)(uintptr_t)last->at + last->n, at, n);
+	last->room -= n;
 	last->n += n;
 	c->out_n += n;
 	return true;
 }
 
-void
-conn_write_slow(struct conn *c, const char *at, size_t n, size_t room)
+/* Small pieces are copied together: each one of a write costs more in the kernel than that does. */
+APART static void
+conn_add(struct conn *c, const char *at, size_t n, size_t room)
 {
 	struct engine *e = c->engine;
 
-	if (c->state == CONN_CLOSED || c->state == CONN_LINGERING || c->broken != 0)
-		return;
-	if (unlikely(c->datagrams)) {
-		datagram_write(c, slice_make(at, n));
-		return;
-	}
 	if (c->out == NULL) {
 		e->pins++;
 		loop_queue(&e->loop, LOOP_FLUSH, &c->flush);
@@ -897,6 +887,23 @@ conn_write_slow(struct conn *c, const char *at, size_t n, size_t room)
 	c->out_n += n;
 	if (c->out_n >= CONN_FLUSH_EARLY && c->state == CONN_OPEN)
 		conn_flush(c);
+}
+
+void
+conn_write_slow(struct conn *c, const char *at, size_t n, size_t room)
+{
+	struct segment *last = CONTAINER_OF(c->out_end, struct segment, next);
+
+	if (c->state == CONN_CLOSED || c->state == CONN_LINGERING || c->broken != 0)
+		return;
+	if (unlikely(c->datagrams)) {
+		datagram_write(c, slice_make(at, n));
+	} else if (c->out != NULL && last->at + last->n == at) {
+		last->n += n;
+		c->out_n += n;
+	} else {
+		conn_add(c, at, n, room);
+	}
 }
 
 static int

@@ -520,7 +520,9 @@ datagram_receive(struct engine *e, uint16_t binding, int fd)
 	if (e->pins == 0)
 		scratch_reset(&e->loop.scratch);
 	for (int i = 0; i < n; i++) {
-		const struct datagram g = datagram_at(d->in, i);
+		struct datagram g;
+
+		datagram_at(d->in, i, &g);
 
 		receive_one(e, binding, &g);
 	}
@@ -545,7 +547,9 @@ datagram_read(struct conn *c)
 	if (e->pins == 0)
 		scratch_reset(&e->loop.scratch);
 	for (int i = 0; i < n && c->state == CONN_OPEN; i++) {
-		const struct datagram g = datagram_at(d->in, i);
+		struct datagram g;
+
+		datagram_at(d->in, i, &g);
 
 		if (likely(g.port == c->door->port))
 			hand_on(c, keep_for_pass(e, g.bytes));

@@ -132,19 +132,18 @@ read_control(struct msghdr *h, struct datagram *g)
 	g->to = to;
 }
 
-struct datagram
-datagram_at(const struct datagram_inbox *in, int i)
+void
+datagram_at(struct datagram_inbox *in, int i, struct datagram *g)
 {
-	struct msghdr head = in->heads[i].msg_hdr;
-	struct datagram g = {
+	struct msghdr *h = &in->heads[i].msg_hdr;
+
+	*g = (struct datagram){
 		.bytes = slice_make(in->pieces[i].iov_base, in->heads[i].msg_len),
 		.from = &in->from[i],
-		.cut = (head.msg_flags & MSG_TRUNC) != 0,
+		.cut = (h->msg_flags & MSG_TRUNC) != 0,
 	};
-
-	if (head.msg_controllen != 0)
-		read_control(&head, &g);
-	return g;
+	if (h->msg_controllen != 0)
+		read_control(h, g);
 }
 
 /* ------------------------------------------------------------------ out */

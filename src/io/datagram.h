@@ -32,7 +32,7 @@ MUST_USE struct datagram_inbox *datagram_inbox_new(void);
 void datagram_inbox_free(struct datagram_inbox *in);
 /* How many came, at most DATAGRAM_BATCH; fewer: no more wait. -1 with errno (EAGAIN: none). */
 MUST_USE int datagram_take(struct datagram_inbox *in, int fd);
-struct datagram datagram_at(const struct datagram_inbox *in, int i);
+void datagram_at(struct datagram_inbox *in, int i, struct datagram *g);
 
 MUST_USE struct datagram_outbox *datagram_outbox_new(void);
 void datagram_outbox_free(struct datagram_outbox *out);
