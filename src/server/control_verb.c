@@ -107,6 +107,11 @@ worker(struct control_client *k)
 		control_refuse(k, "worker %u does not serve: there is nothing to replace", s->number + 1);
 		return;
 	}
+	/* The check foretells where the master's next objects in shared memory will be. */
+	if (m->reload.stage == RELOAD_CHECKING) {
+		control_refuse(k, "a configuration is being checked: try again when it is");
+		return;
+	}
 	k->matched = s->number;
 	k->replaced = s->pid;
 	crew_replace(m, s);
@@ -162,8 +167,6 @@ on_reloaded(struct reload_waiter *w, bool good, struct slice said)
 	if (good)
 		report_line(&k->report, '=', "generation %llu is served by every worker",
 		    (unsigned long long)k->master->generation);
-	else
-		report_line(&k->report, '-', "not reloaded: the configuration before stays");
 	control_finish(k);
 }
 

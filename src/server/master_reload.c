@@ -45,6 +45,15 @@ said_log(enum log_level level, struct slice said)
 			log_line(level, SLICE_FORMAT, SLICE_ARG(line));
 }
 
+/* What it came to, for whoever waits and for the log. */
+static void
+say_failure(const struct reload *r)
+{
+	dprintf(r->said, r->stage == RELOAD_ROLLING ?
+	    "reloaded in part: not every worker serves the new configuration\n" :
+	    "not reloaded: the configuration before stays\n");
+}
+
 static void
 log_verdict(const struct reload *r, bool good, struct slice said)
 {
@@ -52,10 +61,6 @@ log_verdict(const struct reload *r, bool good, struct slice said)
 	if (good)
 		log_line(LOG_NOTICE, "reloaded in %llu ms",
 		    (unsigned long long)(clock_ms() - r->began));
-	else if (r->stage == RELOAD_ROLLING)
-		log_line(LOG_ERROR, "reloaded in part: not every worker serves the new configuration");
-	else
-		log_line(LOG_ERROR, "not reloaded: the configuration before stays");
 }
 
 static void
@@ -63,6 +68,10 @@ conclude(struct master *m, bool good)
 {
 	struct reload *r = &m->reload;
 	char *room = memory_alloc(SAID_MOST);
+
+	if (!good)
+		say_failure(r);
+
 	struct slice said = slice_make(room, said_read(r->said, room, SAID_MOST));
 
 	log_verdict(r, good, said);
@@ -304,6 +313,16 @@ say_how_it_ended(struct reload *r)
 		    WTERMSIG(r->child_status));
 }
 
+/* True: said. */
+static bool
+is_leaving(const struct master *m)
+{
+	if (m->phase == PHASE_SERVING)
+		return false;
+	dprintf(m->reload.said, "this master is leaving\n");
+	return true;
+}
+
 static void
 on_verdict(struct loop_event *e, unsigned what)
 {
@@ -315,7 +334,7 @@ on_verdict(struct loop_event *e, unsigned what)
 	if (!load_end(&r->load, &b)) {
 		say_how_it_ended(r);
 		conclude(m, false);
-	} else if (m->phase != PHASE_SERVING || !take_all(m, &b)) {
+	} else if (is_leaving(m) || !take_all(m, &b)) {
 		bundle_close(&b);
 		conclude(m, false);
 	} else {
@@ -366,10 +385,12 @@ begin(struct master *m)
 	log_line(LOG_NOTICE, "reloading");
 	notify_reloading();
 	sweep_shared(m);
-	if (upgrade_is_under_way(m))
+	if (upgrade_is_under_way(m)) {
 		dprintf(r->said, "an upgrade is under way: the new master is the one to tell\n");
-	if (upgrade_is_under_way(m) || !begin_check(m))
 		conclude(m, false);
+	} else if (is_leaving(m) || !begin_check(m)) {
+		conclude(m, false);
+	}
 }
 
 /* A disk that does not answer: the next one is not to wait for it for ever. */
@@ -391,10 +412,10 @@ reload_settle(struct master *m)
 	if (r->stage == RELOAD_CHECKING)
 		end_late_check(r);
 	if (r->stage == RELOAD_ROLLING) {
-		if (m->phase == PHASE_SERVING)
-			roll(m);
-		else
+		if (is_leaving(m))
 			conclude(m, false);
+		else
+			roll(m);
 	}
 	if (r->stage == RELOAD_NONE && r->again && m->phase != PHASE_STARTING)
 		begin(m);

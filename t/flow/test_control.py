@@ -484,6 +484,22 @@ class Control(flow.Case):
         self.assertEqual(s.get("/", name="port9").status, 204)
         self.assertEqual(self.json(s, "status")["server"]["generation"], 2)
 
+    def test_reload_in_part(self):
+        """Told to quit when not every worker serves the new one yet: nobody says that the old one stays."""
+        s = self.web()
+        stopped = s.workers()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        said = []
+        waits = threading.Thread(target=lambda: said.append(self.verb(s, "reload", status=1)))
+        waits.start()
+        flow.wait_for(lambda: self.json(s, "status")["server"]["generation"] == 2)
+        s.kill(signal.SIGQUIT)
+        waits.join(flow.TIME * flow.SLOW)
+        os.kill(stopped, signal.SIGCONT)
+        self.assertIn("this master is leaving", said[0])
+        self.assertIn("reloaded in part: not every worker serves the new configuration", said[0])
+        self.assertNotIn("stays", said[0])
+
 
 if __name__ == "__main__":
     unittest.main()
