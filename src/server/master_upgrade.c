@@ -192,6 +192,7 @@ roll_back(struct master *m)
 	control_renew(m);
 	u->stage = HEIR_NONE;
 	u->heir = 0;
+	u->by_itself = false;
 	if (m->phase == PHASE_RETIRED)
 		crew_return(m);
 	tell_waiters(m, false, said);
@@ -345,7 +346,8 @@ master_upgrade(struct master *m, struct reload_waiter *w)
 	if (w != NULL)
 		w->next = NULL;
 	*at = w;
-	m->upgrade.by_itself = w != NULL;
+	/* Another who asked already may wait. */
+	m->upgrade.by_itself |= w != NULL;
 	m->upgrade.wanted = true;
 }
 

@@ -440,6 +440,24 @@ class Upgrade(unittest.TestCase):
         self.assertEqual(server.process.wait(10), 0)
         self.assertTrue(until(lambda: all(is_gone(p) for p in heir), 5))
 
+    def test_a_signal_does_not_take_the_place_of_who_waits(self):
+        """One waits for a reload to end before it begins; then somebody else asks, who does not wait."""
+        server = Server(self).start()
+        worker = server.workers()[0]
+        os.kill(worker, signal.SIGSTOP)
+        server.say(signal.SIGHUP)
+        self.assertTrue(until(lambda: "reloading" in server.log()))
+        runs = []
+        waits = threading.Thread(target=lambda: runs.append(server.upgrade()))
+        waits.start()
+        time.sleep(0.3)
+        server.say(signal.SIGUSR2)
+        time.sleep(0.1)
+        os.kill(worker, signal.SIGCONT)
+        waits.join(20)
+        self.assertEqual([r.returncode for r in runs], [0])
+        self.assert_alone(server)
+
     def test_what_is_handed_over_is_checked(self):
         server = Server(self)
         for value in ("", "x", "0", "99999", "-1", "7" * 40):
