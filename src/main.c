@@ -17,6 +17,7 @@
 #include "server/process.h"
 #include "protocols/frame/declared.h"
 #include "server/registry.h"
+#include "server/send.h"
 
 #ifndef MILLRACE_CONF_DIR
 #define MILLRACE_CONF_DIR "/etc/millrace/conf.d"
@@ -346,9 +347,9 @@ ask(const struct options *o)
 
 	if (o->socket != NULL)
 		return ask_at(o, o->socket);
-	path = master_control_path(&o->master);
+	path = send_where(&o->master);
 	if (path != NULL && *path == '\0' && strcmp(o->verb[0], "upgrade") == 0)
-		status = master_send(&o->master, o->verb[0]);
+		status = send_word(&o->master, o->verb[0]);
 	else if (path != NULL && *path == '\0')
 		process_refuse("the configuration has no \"control\": there is no way to ask the master");
 	else if (path != NULL)
@@ -365,12 +366,12 @@ tell(struct options *o)
 	int status;
 
 	if (strcmp(o->word, "reload") != 0 && strcmp(o->word, "upgrade") != 0)
-		return master_send(&o->master, o->word);
+		return send_word(&o->master, o->word);
 	o->verb = &o->word;
 	o->verb_count = 1;
-	path = master_control_path(&o->master);
+	path = send_where(&o->master);
 	status = path == NULL ? EXIT_FAILURE :
-	    *path == '\0'   ? master_send(&o->master, o->word) :
+	    *path == '\0'   ? send_word(&o->master, o->word) :
 			      ask_at(o, path);
 	free(path);
 	return status;

@@ -63,6 +63,21 @@ reach(const char *path)
 	return socket_connect(&to, &pending);
 }
 
+pid_t
+control_listener(const char *socket)
+{
+	struct ucred who = { .pid = -1 };
+	socklen_t n = sizeof(who);
+	int fd = reach(socket);
+
+	if (fd < 0)
+		return -1;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
+		who.pid = -1;
+	close(fd);
+	return who.pid;
+}
+
 static bool
 wait_for(int fd, short what)
 {

@@ -96,7 +96,6 @@ identify_by_root(struct bundle_identity *who, const char *user, const char *grou
 
 	if (u == NULL)
 		return process_refuse("user \"%s\" does not exist", user);
-	who->changes = 1;
 	who->uid = u->pw_uid;
 	who->gid = u->pw_gid;
 	if (group[0] != '\0') {
@@ -106,6 +105,8 @@ identify_by_root(struct bundle_identity *who, const char *user, const char *grou
 			return process_refuse("group \"%s\" does not exist", group);
 		who->gid = g->gr_gid;
 	}
+	/* Who it is already: a container may know no other, nor groups. */
+	who->changes = who->uid != geteuid() || who->gid != getegid();
 	know_groups(who, user);
 	return true;
 }

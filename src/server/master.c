@@ -14,9 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "server/build.h"
 #include "server/notify.h"
-#include "server/upgrade.h"
 
 /* ------------------------------------------------------------------ phases */
 
@@ -282,6 +280,21 @@ go_to_background(struct master *m)
 static const int signals_watched[MASTER_SIGNALS] = { SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGUSR1,
 	SIGHUP, SIGUSR2, SIGWINCH };
 
+/*
+ * The first process of a container has no default actions: what it is told while it starts would be
+ * lost, so it waits until somebody watches.
+ */
+static void
+hold_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_COUNT(signals_watched); i++)
+		sigaddset(&set, signals_watched[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static bool
 watch_signals(struct master *m)
 {
@@ -410,6 +423,8 @@ master_run(const struct master_options *options)
 	control_init(&m.control);
 	upgrade_init(&m);
 	notify_open();
+	if (getpid() == 1)
+		hold_signals();
 	bool begun = prepare(&m) && begin(&m);
 	if (m.wait_for >= 0)
 		return wait_for_background(&m);
@@ -428,86 +443,4 @@ master_run(const struct master_options *options)
 	log_to(STDERR_FILENO, LOG_NOTICE);
 	close_master(&m, true);
 	return begun ? m.status : 1;
-}
-
-/* ------------------------------------------------------------------ -s */
-
-/*
- * Where the configuration says that the master is found, copied; NULL: errors were said. What else is wrong with
- * it is no reason not to find who runs.
- */
-static char *
-configured_path(const struct master_options *options, bool control)
-{
-	struct arena arena;
-	struct sources files;
-	struct diag diag;
-	struct build_paths paths;
-	struct build_input in = { .files = NULL };
-	char *path = NULL;
-
-	arena_init(&arena, NULL, 0);
-	sources_init(&files, &arena, true);
-	load_locate(&files, options->config, options->prefix, &in);
-	diag_init(&diag, &arena, &files);
-
-	bool fine = build_paths(&in, &diag, &paths);
-	struct slice at = control ? paths.control : paths.pid;
-
-	if (!fine && at.n == 0) {
-		diag_print(&diag, stderr);
-		process_refuse("the configuration does not say which master is meant");
-	} else if (at.n == 0 && !control) {
-		process_refuse(
-		    "the configuration has no \"pid\": there is no way to find the master");
-	} else {
-		path = strndup(at.at, at.n);
-	}
-	arena_reset(&arena);
-	return path;
-}
-
-char *
-master_control_path(const struct master_options *options)
-{
-	return configured_path(options, true);
-}
-
-static int
-signal_master(const char *path, int number)
-{
-	pid_t pid = pid_file_holder(path);
-
-	if (pid == 0)
-		process_refuse("no master is running: %s", path);
-	else if (pid < 0)
-		process_refuse("cannot read the pid file %s: %s", path, strerror(errno));
-	else if (kill(pid, number) < 0)
-		process_refuse("cannot signal the master (pid %d): %s", (int)pid, strerror(errno));
-	else
-		return 0;
-	return 1;
-}
-
-int
-master_send(const struct master_options *options, const char *word)
-{
-	static const struct {
-		const char *word;
-		int number;
-	} words[] = { { "stop", SIGTERM }, { "quit", SIGQUIT }, { "reopen", SIGUSR1 },
-		{ "reload", SIGHUP }, { "upgrade", SIGUSR2 } };
-	size_t i = 0;
-
-	while (i < ARRAY_COUNT(words) && strcmp(words[i].word, word) != 0)
-		i++;
-	if (i == ARRAY_COUNT(words)) {
-		process_refuse("unknown signal \"%s\": stop, quit, reopen, reload or upgrade is meant", word);
-		return 1;
-	}
-	char *path = configured_path(options, false);
-	int status = path == NULL ? 1 : words[i].number == SIGUSR2 ? upgrade_by_signals(path) :
-	    signal_master(path, words[i].number);
-	free(path);
-	return status;
 }

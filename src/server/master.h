@@ -25,17 +25,6 @@ struct master_options {
  * one in the background).
  */
 int master_run(const struct master_options *options);
-/*
- * -s: stop, quit, reopen, reload or upgrade to the living master. The exit status; errors were said on
- * stderr.
- */
-int master_send(const struct master_options *options, const char *word);
-
-/*
- * Where the running master answers, by the configuration; NULL: errors were said; empty: nowhere. The
- * caller frees it.
- */
-char *master_control_path(const struct master_options *options);
 
 /* Somebody who waits for a reload. Part of its owner. */
 struct reload_waiter {

@@ -651,6 +651,9 @@ settle_rights(const struct worker_start *start)
 	}
 	if (!process_drop_rights(&start->identity, &what)) {
 		log_errno(LOG_EMERG, errno, "rights cannot be dropped: %s", what);
+		if (start->identity.changes)
+			log_line(LOG_EMERG, "where there is no other user, as in some containers, "
+			    "write: user root;");
 		return false;
 	}
 	return true;
