@@ -10,8 +10,8 @@ A long row of reloads, and what they cost: numbers for people, and promises that
  3  configurations of 10,000 routes and of 10,000 server blocks, beside nginx: check, reload, stalls, memory
  4  WebSockets and idle kept-alive clients over 100 reloads, beside nginx
 
-Broken promises make it exit 1: a request that failed, a connection that was closed, a process that is another one, more than
-two configurations alive in a worker, a verdict that is wrong. Times and memory are printed, and nobody's bar: machines differ.
+Broken promises make it exit 1: a request that failed, a connection that was closed, a process that is another one, a third
+configuration alive in a worker that no running exchange holds, a verdict that is wrong. Times and memory are printed, and nobody's bar: machines differ.
 Needs cc and wrk, and nginx for what is beside it: apt-get install wrk nginx.
 """
 import argparse
@@ -399,19 +399,29 @@ class Millrace:
 
 
 class Watch(threading.Thread):
-    """`server snapshots`, over and over."""
+    """
+    `server snapshots`, over and over. A third one may be held by exchanges of the load that outlive two reloads, where the
+    machine does not come to them, or be on its way out; seldom, and it is held by nothing else.
+    """
 
     def __init__(self, millrace):
         super().__init__(daemon=True)
         self.millrace, self.most, self.looks, self.done = millrace, 0, 0, threading.Event()
+        self.held, self.more = [], 0
         self.start()
+
+    def look(self, rows):
+        self.looks += bool(rows)
+        for worker in {row[0] for row in rows}:
+            mine = sorted((r for r in rows if r[0] == worker), key=lambda r: -int(r[1]))
+            self.most = max(self.most, len(mine))
+            self.more += len(mine) > 2
+            self.held += [mine for r in mine[2:] if r[2] != "going" and r[4] == "0"]
 
     def run(self):
         while not self.done.wait(0.005):
             with contextlib.suppress(OSError):
-                workers = [row[0] for row in self.millrace.ask("snapshots")]
-                self.looks += bool(workers)
-                self.most = max([self.most, *map(workers.count, workers)])
+                self.look(self.millrace.ask("snapshots"))
 
     def finish(self):
         self.done.set()
@@ -612,6 +622,8 @@ server changing { listen 127.0.0.1:@port%d@; route = /number { return 200 "%d"; 
         say("echoes on them", self.kept.echoes)
         say("processes before, after", [self.m.master, *workers], [self.m.master, *self.m.settled()])
         say("most configurations in a worker, of how many looks", watch.most, watch.looks)
+        if watch.more:
+            say("   more than two, behind exchanges that still ran", watch.more, "times")
         say("memory of the workers for a WebSocket, a tunnel", "%d, %d bytes" % tuple(each))
         for name, s in self.samples.items():
             say(name, "workers %s with %d open; master %s; descriptors beside these: %d, of the master %d" % (
@@ -625,7 +637,7 @@ server changing { listen 127.0.0.1:@port%d@; route = /number { return 200 "%d"; 
         check(not failed, "requests failed:", failed)
         check(self.kept.closed == 0, self.kept.closed, "connections were closed")
         check(workers == self.m.settled(), "the workers are not the same")
-        check(0 < watch.most <= 2, watch.most, "configurations alive in a worker")
+        check(watch.looks > 0 and not watch.held and watch.more <= watch.looks / 20, watch.most, "configurations alive in a worker:", watch.held[:1])
 
 
 # ---------------------------------------------------------------- 3: large configurations
