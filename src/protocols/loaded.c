@@ -475,10 +475,14 @@ id_make(const struct codec *k, uint64_t number, char room[CODEC_ID_LONGEST])
 	const struct loaded *x = loaded_of(k);
 	struct builder b = builder_on(room, CODEC_ID_LONGEST);
 
-	if (x->p.make_id == NULL)
+	if (x->p.make_id == NULL) {
 		builder_number(&b, number);
-	else
-		b.n = MIN_OF(x->p.make_id(x->settings, number, room), (size_t)CODEC_ID_LONGEST);
+	} else {
+		/* asked once: it may say something else the next time */
+		size_t n = x->p.make_id(x->settings, number, room);
+
+		b.n = MIN_OF(n, (size_t)CODEC_ID_LONGEST);
+	}
 	return builder_slice(&b);
 }
 

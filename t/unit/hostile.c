@@ -277,12 +277,36 @@ static const struct millrace_protocol by_lost_id = { .size = sizeof(by_lost_id),
 	.name = "by_lost_id", .answers = MILLRACE_BY_ID, .max = 1024, .input = lines,
 	.decode = decode_id, .encode = encode_id, .replace_id = replace_nothing };
 
+/* An id that is longer whenever it is asked for again. */
+static size_t
+make_other_id(const void *settings, uint64_t number, char room[MILLRACE_ID_LONGEST])
+{
+	static size_t n;
+
+	(void)settings, (void)number;
+	memset(room, '7', MILLRACE_ID_LONGEST);
+	return n += 63;
+}
+
+static bool
+read_other_id(const void *settings, struct millrace_span id, uint64_t *number)
+{
+	(void)settings;
+	*number = id.n;
+	return true;
+}
+
+static const struct millrace_protocol by_other_id = { .size = sizeof(by_other_id),
+	.name = "by_other_id", .answers = MILLRACE_BY_ID, .max = 1024, .input = lines,
+	.decode = decode_id, .encode = encode_id, .replace_id = replace_id, .make_id = make_other_id,
+	.read_id = read_other_id };
+
 static const struct millrace_protocol *const protocols[] = {
 	&forever, &negative, &least, &most, &wrap, &bad, &too_large, &unsupported, &past_resume,
 	&wild_resume, &back, &once, &below_header, &decodes_result, &decodes_null, &decodes_huge,
 	&decodes_unknown_field, &decodes_greedy, &decodes_long_id, &decodes_copies,
 	&encodes_nothing, &encodes_two, &encodes_endless, &encodes_null, &encodes_refuses, &by_id,
-	&by_lost_id, NULL,
+	&by_lost_id, &by_other_id, NULL,
 };
 
 /* ------------------------------------------------------------------ steps that lie, too */

@@ -433,6 +433,12 @@ ids(void **state)
 	assert_int_equal(c.k->next(c.k, memory, SLICE("17 text\n"), &scratch, &u), CODEC_MESSAGE);
 	assert_string_equal(c.k->id_set(c.k, &u, SLICE("4711"), &scratch, &wire), "no_place_for_id");
 	close_case(&c);
+
+	/* one that says more than there is room for, the second time */
+	open_with(&c, "t/unit/hostile.so", ";", "by_other_id");
+	assert_int_equal(c.k->id_make(c.k, 4711, room).n, 63);
+	assert_int_equal(c.k->id_make(c.k, 4711, room).n, CODEC_ID_LONGEST);
+	close_case(&c);
 }
 
 /* ------------------------------------------------------------------ what is not taken */
