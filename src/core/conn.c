@@ -510,6 +510,7 @@ conn_feed(struct conn *c, struct slice in)
 	int pieces = 0, most = c->protocol->codec != NULL ? CONN_MESSAGES_READ : CONN_PIECES_READ;
 
 	c->in_read = true;
+	c->engine->fed = c;
 	do {
 		const struct protocol_ops *protocol = c->protocol;
 

@@ -389,6 +389,7 @@ feed(struct conn *c, struct slice in)
 	size_t taken = 0, n;
 
 	c->in_read = true;
+	c->engine->fed = c;
 	do {
 		n = c->protocol->read(c, slice_after(in, taken));
 		taken += n;

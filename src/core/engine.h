@@ -32,7 +32,9 @@ struct binding {
 	size_t flow_count;
 };
 
-/* In shared memory, one a worker slot; the worker alone writes it. */
+enum { TALE_MOST = 640 };
+
+/* In shared memory, one a worker slot; the worker alone writes it, but for `asked`. */
 struct worker_shared {
 	_Atomic uint64_t beat;                  /* clock_ms() of its last pass */
 	_Atomic uint64_t passes;
@@ -46,7 +48,10 @@ struct worker_shared {
 	_Atomic uint64_t flows, flows_opened;   /* flows: open now */
 	_Atomic uint64_t datagrams_in, datagrams_out, datagrams_dropped;
 	_Atomic uint32_t doing;                 /* enum loop_doing */
+	_Atomic uint32_t asked;                 /* what it is at: a number for each time; the master's */
+	_Atomic uint32_t told;                  /* … the one that is answered in `tale` (glance.h) */
 	bool peers_used;
+	char tale[TALE_MOST];
 	struct peer_count peers[PEER_COUNTS];   /* upstream_count */
 };
 
@@ -78,6 +83,9 @@ struct engine {
 	struct datagrams *datagrams;            /* NULL: it has no socket of them */
 	/* all open ones, by conn->all_next: for drains and the end */
 	struct conn *conns;
+	/* entered last, read from last: for who looks at a loop that hangs (glance.c), and nobody else */
+	const struct exchange *entered;
+	const struct conn *fed;
 	/* conns and exchanges that refer to the scratch: none = it may be forgotten */
 	size_t pins;
 	struct wire_pipe *free_pipes;

@@ -215,6 +215,7 @@ static inline void
 exchange_enter(struct exchange *ex)
 {
 	ex->busy++;
+	ex->engine->entered = ex;
 }
 
 /* Most are over before anything has to be kept of them. */

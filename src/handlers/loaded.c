@@ -6,6 +6,7 @@
 #include "handlers/loaded.h"
 
 #include "core/exchange.h"
+#include "core/module_call.h"
 #include "core/text.h"
 
 /* An instance is memory of a snapshot. */
@@ -130,7 +131,12 @@ question(struct exchange *ex, const struct step *step)
 {
 	const struct loaded *x = CONTAINER_OF(step->ops, struct loaded, ops);
 	struct millrace_exchange m = { .ex = ex };
+
+	module_enter("question", x->h.name);
+
 	enum millrace_verdict verdict = x->h.question(x->settings, step->settings, &m);
+
+	module_leave();
 
 	if (verdict == MILLRACE_PASS && (x->h.traits & MILLRACE_ANSWERS) == 0)
 		return STEP_PASS;

@@ -9,6 +9,7 @@
 
 #include "core/exchange.h"
 #include "core/lane.h"
+#include "core/module_call.h"
 
 enum {
 	FIELDS_MAX = 64,
@@ -40,6 +41,15 @@ struct loaded_state {
 
 _Static_assert(sizeof(struct loaded_state) <= CODEC_STATE, "a codec keeps less");
 _Static_assert((int)MILLRACE_ID_LONGEST <= (int)CODEC_ID_LONGEST, "an id has no room");
+
+/* Calls a function of the module, so that it can be seen which one does not return. */
+#define CALL(x, function, ...)                                                                     \
+	({                                                                                         \
+		module_enter(#function, (x)->p.name);                                              \
+		__auto_type result_ = (x)->p.function((x)->settings, __VA_ARGS__);                 \
+		module_leave();                                                                    \
+		result_;                                                                           \
+	})
 
 static const struct loaded *
 loaded_of(const struct codec *k)
@@ -265,8 +275,11 @@ begin(const struct codec *k, void *state, bool question)
 	struct loaded_state *s = state;
 
 	s->question = question;
-	if (x->p.begin != NULL)
-		x->p.begin(x->settings, s->context, question);
+	if (x->p.begin == NULL)
+		return;
+	module_enter("begin", x->p.name);
+	x->p.begin(x->settings, s->context, question);
+	module_leave();
 }
 
 /*
@@ -279,7 +292,7 @@ measure(const struct loaded *x, struct loaded_state *s, struct slice in, uint32_
 {
 	size_t max = x->codec.max, resume = s->resume;
 	struct slice seen = slice_first(in, MIN_OF(in.n, max));
-	int64_t length = x->p.input(x->settings, s->context, span_of(seen), &resume);
+	int64_t length = CALL(x, input, s->context, span_of(seen), &resume);
 
 	*fault = NULL;
 	if (length < 0)
@@ -311,7 +324,7 @@ open(const struct loaded *x, bool question, struct slice wire, struct scratch *s
 		.question = question,
 	};
 	int result =
-	    x->p.decode == NULL ? MILLRACE_OK : x->p.decode(x->settings, span_of(wire), &m);
+	    x->p.decode == NULL ? MILLRACE_OK : CALL(x, decode, span_of(wire), &m);
 
 	*u = (struct unit){ .wire = wire, .inner = slice_first(wire, 0) };
 	if (result == MILLRACE_SKIP)
@@ -454,7 +467,7 @@ write(const struct codec *k, const struct draft *d, struct scratch *scratch, str
 		return check_written(x, *wire, !d->is_answer);
 	}
 	struct millrace_out out = out_of(x, scratch, d->body.n);
-	int result = x->p.encode(x->settings, &draft, &out);
+	int result = CALL(x, encode, &draft, &out);
 
 	return take_written(x, result, &out, !d->is_answer, wire);
 }
@@ -479,7 +492,7 @@ id_make(const struct codec *k, uint64_t number, char room[CODEC_ID_LONGEST])
 		builder_number(&b, number);
 	} else {
 		/* asked once: it may say something else the next time */
-		size_t n = x->p.make_id(x->settings, number, room);
+		size_t n = CALL(x, make_id, number, room);
 
 		b.n = MIN_OF(n, (size_t)CODEC_ID_LONGEST);
 	}
@@ -494,7 +507,7 @@ id_number(const struct codec *k, struct slice id, uint64_t *number)
 	char room[CODEC_ID_LONGEST];
 
 	if (x->p.read_id == NULL ? !slice_to_u64(id, number)
-				 : !x->p.read_id(x->settings, span_of(id), number))
+				 : !CALL(x, read_id, span_of(id), number))
 		return false;
 	return *number >= 1 && *number <= id_most(k) && slice_equal(id_make(k, *number, room), id);
 }
@@ -506,7 +519,7 @@ id_set(const struct codec *k, const struct unit *u, struct slice id, struct scra
 	const struct loaded *x = loaded_of(k);
 	struct millrace_out out = out_of(x, scratch, u->wire.n);
 	struct unit again;
-	int result = x->p.replace_id(x->settings, span_of(u->wire), span_of(id), &out);
+	int result = CALL(x, replace_id, span_of(u->wire), span_of(id), &out);
 	/* whichever way it goes: fields are not wanted of it */
 	const char *fault = take_written(x, result, &out, false, wire);
 
@@ -533,7 +546,7 @@ error(const struct codec *k, struct exchange *ex, enum reason reason, struct sli
 	};
 	struct millrace_out out = out_of(x, &ex->engine->loop.scratch, 0);
 
-	if (x->p.make_error(x->settings, &why, &out) != MILLRACE_OK || out.full || out.n == 0)
+	if (CALL(x, make_error, &why, &out) != MILLRACE_OK || out.full || out.n == 0)
 		return false;
 	*body = slice_make(out.at, out.n);
 	return true;
@@ -544,7 +557,7 @@ idempotent(const struct codec *k, struct exchange *ex)
 {
 	const struct loaded *x = loaded_of(k);
 
-	return ex->unit != NULL && x->p.is_idempotent(x->settings, span_of(ex->unit->wire));
+	return ex->unit != NULL && CALL(x, is_idempotent, span_of(ex->unit->wire));
 }
 
 static struct slice

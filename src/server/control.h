@@ -6,7 +6,7 @@
 #ifndef MILLRACE_SERVER_CONTROL_H
 #define MILLRACE_SERVER_CONTROL_H
 
-#include "io/loop.h"
+#include "core/engine.h"
 #include "server/channel.h"
 
 struct control_client;
@@ -43,7 +43,7 @@ void control_settle(struct master *m);
  * ours already: nothing.
  */
 void control_renew(struct master *m);
-enum { CONTROL_DOING = 64 };
+enum { CONTROL_DOING = TALE_MOST + 64 };
 /* What it did when it was last seen, in words; false: it does nothing. */
 bool control_doing(const struct slot *s, char *text, size_t size);
 /* A worker reports: true: it was to us. */

@@ -112,6 +112,19 @@ state_of(const struct master *m, const struct slot *s)
 	return "serving";
 }
 
+/* As it wrote it: whatever that is, it is a line. */
+static void
+add_tale(const char *tale, char *text, size_t size)
+{
+	size_t n = strnlen(tale, TALE_MOST), at = strlen(text);
+
+	if (n != 0)
+		at += (size_t)snprintf(text + at, size - at, ": ");
+	for (size_t i = 0; i < n && at + 1 < size; i++)
+		text[at++] = tale[i] >= ' ' && tale[i] <= '~' ? tale[i] : '?';
+	text[at] = '\0';
+}
+
 bool
 control_doing(const struct slot *s, char *text, size_t size)
 {
@@ -127,6 +140,8 @@ control_doing(const struct slot *s, char *text, size_t size)
 	snprintf(text, size, "%s%s", words[doing], kernel == 'R' ? ", computes" :
 	    kernel == 'D' ? ", in the kernel" : kernel == 'S' ? ", sleeps" :
 	    kernel == 'T' || kernel == 't' ? ", stopped" : "");
+	if (crew_tells(s))
+		add_tale(s->shared->tale, text, size);
 	return true;
 }
 

@@ -7,6 +7,7 @@
 #include "server/master_inner.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -354,7 +355,7 @@ adopt(struct master *m, struct slot *s, pid_t pid, int channel)
 	s->born = clock_ms();
 	s->deaf_since = 0;
 	s->serves = s->closing = 0;
-	s->ready = 0;
+	s->ready = s->asked_at = 0;
 	if (channel_open(&s->channel, &m->loop, channel))
 		give(m, s, 0);
 	else
@@ -367,6 +368,7 @@ clear_place(struct worker_shared *w)
 {
 	w->beat = w->generation = w->oldest = w->connections = w->flows = 0;
 	w->doing = LOOP_WAITING;
+	w->asked = w->told = 0;
 	/* Pages that nobody has written stay without memory. */
 	if (w->peers_used)
 		memset(w->peers, 0, sizeof(w->peers));
@@ -585,7 +587,7 @@ bury(struct master *m, struct slot *s, int status)
 	}
 	s->state = SLOT_EMPTY;
 	s->pid = 0;
-	s->hung = false;
+	s->hung = s->untold = false;
 	for (size_t i = 0; i < m->slot_room; i++)
 		if (m->lent[i] == (int)s->number)
 			m->lent[i] = NOBODY;
@@ -666,11 +668,16 @@ serves(const struct slot *s)
 	return s->state == SLOT_READY && !s->hung;
 }
 
+static uint64_t
+beat_of(const struct slot *s)
+{
+	return __atomic_load_n((const uint64_t *)&s->shared->beat, __ATOMIC_RELAXED);
+}
+
 uint64_t
 crew_silence(const struct master *m, const struct slot *s)
 {
-	uint64_t beat = __atomic_load_n((const uint64_t *)&s->shared->beat, __ATOMIC_RELAXED);
-	uint64_t since = MAX_OF(MAX_OF(beat, s->born), m->awake_since), now = clock_ms();
+	uint64_t since = MAX_OF(MAX_OF(beat_of(s), s->born), m->awake_since), now = clock_ms();
 
 	return now > since ? now - since : 0;
 }
@@ -711,28 +718,80 @@ doing_of(const struct slot *s, char text[static CONTROL_DOING])
 	return control_doing(s, text, CONTROL_DOING) ? text : "what it does is not known";
 }
 
+bool
+crew_tells(const struct slot *s)
+{
+	const struct worker_shared *w = s->shared;
+
+	return s->asked_at != 0 && s->asked_beat == beat_of(s) &&
+	    __atomic_load_n((const uint32_t *)&w->told, __ATOMIC_ACQUIRE) == w->asked;
+}
+
+/*
+ * A signal ends what its code waits for in the kernel, where that is nothing to be begun again: so only who
+ * hangs is asked, and not all the time.
+ */
+static bool
+ask(struct slot *s)
+{
+	if (s->asked_at != 0 && s->asked_beat == beat_of(s) && clock_ms() - s->asked_at < ASK_EVERY)
+		return false;
+	s->asked_at = clock_ms();
+	s->asked_beat = beat_of(s);
+	__atomic_store_n((uint32_t *)&s->shared->asked, s->shared->asked + 1, __ATOMIC_RELEASE);
+	tgkill(s->pid, s->pid, GLANCE_SIGNAL);
+	return true;
+}
+
+static void
+tell_hung(struct slot *s)
+{
+	char doing[CONTROL_DOING];
+
+	s->untold = false;
+	log_line(LOG_WARN, "worker %u (%d) hangs: its sockets are lent (%s)", s->number + 1,
+	    (int)s->pid, doing_of(s, doing));
+}
+
+static void
+be_back(struct slot *s)
+{
+	if (s->untold)
+		tell_hung(s);
+	s->hung = false;
+	log_line(LOG_NOTICE, "worker %u (%d) is back", s->number + 1, (int)s->pid);
+}
+
+static void
+kill_lost(struct slot *s, uint64_t silent)
+{
+	char doing[CONTROL_DOING];
+
+	log_line(LOG_ALERT,
+	    "worker %u (%d) does not answer, its last sign of life is %llu ms old (%s): it is killed",
+	    s->number + 1, (int)s->pid, (unsigned long long)silent, doing_of(s, doing));
+	kill(s->pid, SIGKILL);
+}
+
 static void
 judge(struct master *m, struct slot *s)
 {
 	uint64_t silent = crew_silence(m, s);
-	bool others_beat = anyone_beats(m);
-	char doing[CONTROL_DOING];
+	bool is_new = false;
 
 	channel_retry(&s->channel);
 	if (is_lost(m, s, silent)) {
-		log_line(LOG_ALERT,
-		    "worker %u (%d) does not answer, its last sign of life is %llu ms old (%s): it is "
-		    "killed",
-		    s->number + 1, (int)s->pid, (unsigned long long)silent, doing_of(s, doing));
-		kill(s->pid, SIGKILL);
-	} else if (s->state == SLOT_READY && !s->hung && silent > HUNG_AFTER && others_beat) {
-		s->hung = true;
-		log_line(LOG_WARN, "worker %u (%d) hangs: its sockets are lent (%s)", s->number + 1,
-		    (int)s->pid, doing_of(s, doing));
-	} else if (s->hung && silent <= HUNG_AFTER) {
-		s->hung = false;
-		log_line(LOG_NOTICE, "worker %u (%d) is back", s->number + 1, (int)s->pid);
+		kill_lost(s, silent);
+		return;
 	}
+	if (s->state == SLOT_READY && !s->hung && silent > HUNG_AFTER && anyone_beats(m))
+		is_new = s->hung = s->untold = true;
+	if (s->state != SLOT_STARTING && silent > HUNG_AFTER && ask(s))
+		m->asked = true;
+	if (s->hung && silent <= HUNG_AFTER)
+		be_back(s);
+	else if (s->untold && !is_new)
+		tell_hung(s);
 }
 
 void
@@ -743,8 +802,9 @@ crew_look(struct deadline *d)
 	if (clock_ms() - m->looked > HUNG_AFTER)
 		m->awake_since = clock_ms();
 	m->looked = clock_ms();
+	m->asked = false;
 	crew_each(m, judge);
-	deadline_set(&m->loop, d, LOOK_EVERY);
+	deadline_set(&m->loop, d, m->asked ? TOLD_AFTER : LOOK_EVERY);
 }
 
 static int

@@ -13,6 +13,7 @@
 #define MILLRACE_SERVER_MASTER_INNER_H
 
 #include "base/clock.h"
+#include "core/glance.h"
 #include "server/channel.h"
 #include "server/control.h"
 #include "server/load.h"
@@ -27,6 +28,8 @@ enum {
 	LOOK_EVERY = 500,
 	HUNG_AFTER = 2000,              /* without a beat while others beat: its sockets are lent */
 	KILLED_AFTER = 10 * 1000,
+	ASK_EVERY = 2500,               /* one that hangs: what it is at */
+	TOLD_AFTER = 100,               /* … and then it is looked at again */
 	START_LIMIT = 60 * 1000,        /* to build and serve */
 	STOP_GRACE = 3000,              /* from TERM to KILL */
 	DELAY_FIRST = 100, DELAY_MAX = 10 * 1000,
@@ -57,6 +60,8 @@ struct slot {
 	bool parting;                   /* another has its number: it leaves once that one serves */
 	bool told;                      /* … and was told so */
 	bool hung;
+	bool untold;                    /* … and the log does not have it yet */
+	uint64_t asked_at, asked_beat;  /* what it is at: when, and its beat then; 0: it was not */
 	uint64_t deaf_since;            /* its end of the channel is closed; 0: it is not */
 	uint64_t born;
 	uint64_t ready;                 /* when it began to serve; 0: it does not yet */
@@ -151,6 +156,7 @@ struct master {
 	/* by slot of the sockets: the worker that has them beside their own, or NOBODY */
 	int *lent;
 	struct deadline look, kill, sign;
+	bool asked;                     /* in this look: a worker that hangs */
 	uint64_t looked, awake_since;   /* a master that was stopped itself saw no beats */
 
 	bool background;
@@ -208,6 +214,8 @@ void crew_unlisten(struct master *m, const struct bound *b);
 uint64_t crew_silence(const struct master *m, const struct slot *s);
 /* The oldest generation that a worker has something of. */
 uint64_t crew_oldest(const struct master *m);
+/* shared->tale says what it is at: it has not gone on since. */
+bool crew_tells(const struct slot *s);
 bool crew_all_ended(const struct master *m);
 /* Places of workers of another master, numbers first to end - 1: nobody shows anything there any more. */
 void crew_take_places(struct master *m, size_t first, size_t end);

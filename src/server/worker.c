@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "core/glance.h"
 #include "core/match.h"
 #include "core/shortage.h"
 #include "io/aside.h"
@@ -599,6 +600,7 @@ open_worker(struct worker *w)
 	ignore_signals();
 	bool opened = loop_signal(&w->engine.loop, &w->terminate.event, SIGTERM, on_terminate) &&
 	    loop_signal(&w->engine.loop, &w->quit.event, SIGQUIT, on_quit) &&
+	    glance_open(&w->engine) &&
 	    channel_open(&w->channel, &w->engine.loop, start->channel);
 	process_unblock_signals(&none);
 	if (opened)
@@ -617,6 +619,7 @@ close_worker(struct worker *w)
 	drop_job(w);
 	if (w->engine.loop.base == NULL)
 		return;
+	glance_close();
 	memory_unreserve();
 	loop_unwatch(&w->terminate.event);
 	loop_unwatch(&w->quit.event);

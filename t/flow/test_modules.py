@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Modules end to end: loaded beside declared, workers without rights, what lies, and what modules/README says."""
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -214,6 +215,99 @@ class Loaded(flow.Case):
         status, _, err = flow.run("-t", "-c", s.path)
         self.assertEqual(status, 1)
         self.assertIn("error: module \"%s\" cannot be loaded: " % path, err)
+
+    # ---------------------------------------------------------- what does not return
+
+    STUCK = textwrap.dedent("""
+        #include <string.h>
+        #include <unistd.h>
+        #include <millrace/module.h>
+
+        /* until there is a file; some time later nobody waits for it any more */
+        static void
+        wait(int sleeps)
+        {
+            for (int i = 0; access("%s", F_OK) != 0 && i < (sleeps ? 900 : 50000000); i++)
+                if (sleeps)
+                    usleep(10000);
+        }
+
+        static enum millrace_verdict
+        question(const void *settings, const void *own, struct millrace_exchange *ex)
+        {
+            wait(1);
+            return MILLRACE_PASS;
+        }
+
+        static int64_t
+        input(const void *settings, void *context, struct millrace_span in, size_t *resume)
+        {
+            const char *end = in.n != 0 ? memchr(in.at, '\\n', in.n) : NULL;
+
+            if (in.n != 0 && in.at[0] == 'z')
+                wait(0);
+            return end != NULL ? end - in.at + 1 : 0;
+        }
+
+        static const struct millrace_handler h = { .size = sizeof(h), .name = "waits", .help = "Waits.", .question = question };
+        static const struct millrace_handler *const handlers[] = { &h, NULL };
+        static const struct millrace_protocol p = { .size = sizeof(p), .name = "stuck", .max = 100, .input = input,
+            .answers = MILLRACE_IN_ORDER };
+        static const struct millrace_protocol *const protocols[] = { &p, NULL };
+        static const struct millrace_module m = { .abi = MILLRACE_ABI, .size = sizeof(m), .name = "stuck", .handlers = handlers,
+            .protocols = protocols };
+
+        MILLRACE_EXPORT const struct millrace_module *
+        millrace_module(const struct millrace_host *host)
+        {
+            return &m;
+        }
+    """)
+
+    def doing(self, s):
+        status, out, said = flow.run("-c", s.path, "-p", s.directory, "status", "--json")
+        self.assertEqual(status, 0, said)
+        return [w["doing"] for w in json.loads(out)["workers"] if w["doing"]]
+
+    def stuck(self, name, said, wanted):
+        """Once with the word, which hangs a worker; the others serve, and who asks and who reads the log is told in what."""
+        directory = self.directory()
+        os.chmod(directory, 0o755)
+        go = os.path.join(directory, "go")
+        self.compile(directory, "stuck", self.STUCK % go)
+        s = self.server("""
+            module "%s/stuck.so";
+            server web { listen 127.0.0.1:@port@; route = /stuck { waits; return 200 "went on"; } route { return 200 "fine"; } }
+            server { listen 127.0.0.1:@port2@; protocol stuck; echo; }
+        """ % directory, main="workers 2;\nerror_log stderr info;\n")
+        before = s.workers()
+        with s.client(name) as c:
+            c.send(said)
+            for word, address in (("CLIENT", c.socket.getsockname()), ("LISTENER", c.socket.getpeername())):
+                wanted = wanted.replace(word, "%s:%d" % address)
+            doing = flow.wait_for(lambda: [d for d in self.doing(s) if ": " in d])
+            self.assertEqual(len(doing), 1)
+            stage, _, tale = doing[0].partition(": ")
+            self.assertRegex(stage, "^(events|tasks), (sleeps|computes|in the kernel)$")
+            self.assertEqual(tale, wanted)
+            flow.wait_for(lambda: "hangs: its sockets are lent" in s.said())
+            self.assertIn(": %s)" % wanted, s.said())
+            for _ in range(8):
+                self.assertEqual(s.get("/").text, "fine")
+            with open(go, "w"):
+                pass
+            got = c.until(b"\n") if name == "port2" else c.answer().body
+        flow.wait_for(lambda: "is back" in s.said())
+        flow.wait_for(lambda: not self.doing(s))
+        self.assertEqual(s.workers(), before)
+        return got
+
+    def test_a_step_that_does_not_return(self):
+        self.assertEqual(self.stuck("port", flow.request("/stuck?why"), "in question() of waits, step waits, route = /stuck, server web, "
+                                    "http of client CLIENT, GET /stuck?why"), b"went on")
+
+    def test_a_protocol_that_does_not_return(self):
+        self.assertEqual(self.stuck("port2", b"zzz\n", "in input() of stuck, reads stuck of client CLIENT, listener LISTENER"), b"zzz\n")
 
     # ---------------------------------------------------------- what lies
 

@@ -602,7 +602,7 @@ class Processes(unittest.TestCase):
                 with s:
                     self.assertTrue(read_all(s).endswith(b"hello"))
             self.assertLess(time.monotonic() - began, 6)
-            self.assertIn(f"({stopped}) hangs: its sockets are lent (waits, stopped)", server.log())
+            self.assertTrue(until(lambda: f"({stopped}) hangs: its sockets are lent (waits, stopped)" in server.log()))
         finally:
             os.kill(stopped, signal.SIGCONT)
         self.assertTrue(until(lambda: f"({stopped}) is back" in server.log()))
