@@ -47,6 +47,9 @@ on_the_heap(char *at)
 #endif
 }
 
+/* Where there is no first memory. */
+static const _Alignas(16) char no_bytes[16];
+
 static void
 use_first(struct arena *a)
 {
@@ -59,14 +62,13 @@ use_first(struct arena *a)
 void
 arena_init(struct arena *a, void *first, size_t first_size)
 {
-	static const _Alignas(16) char no_bytes[16];
 	size_t skip = -(uintptr_t)first & 15;
-	bool fits = first != NULL && first_size > skip;
 
-	*a = (struct arena){
-		.first = fits ? (char *)first + skip : (char *)no_bytes,
-		.given = fits ? first_size - skip : 0,
-	};
+	*a = (struct arena){ .first = (char *)no_bytes };
+	if (first != NULL) {
+		a->first = (char *)first + skip;
+		a->given = first_size - MIN_OF(first_size, skip);
+	}
 	use_first(a);
 }
 
@@ -124,7 +126,7 @@ arena_alloc_slow(struct arena *a, size_t size)
 	if (need >= ALONE) {
 		p = add_block(a, sizeof(struct arena_block) + need, grown);
 	} else {
-		size_t least = a->given != 0 ? BLOCK_NEXT : BLOCK_LEAST;
+		size_t least = a->first != no_bytes ? BLOCK_NEXT : BLOCK_LEAST;
 
 		grown = MAX_OF(MIN_OF(grown * 2, (size_t)BLOCK_MOST), least);
 		while (grown < need + sizeof(struct arena_block))

@@ -17,7 +17,7 @@ struct arena {
 	struct arena_block *blocks;       /* newest first; malloc'ed */
 	struct arena_cleanup *cleanups;   /* run newest first */
 	char *first;                      /* memory of the owner, used before any block */
-	size_t given;                     /* bytes of it; 0: there is none */
+	size_t given;                     /* bytes of it */
 	size_t total;                     /* bytes in blocks */
 };
 

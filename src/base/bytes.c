@@ -180,13 +180,17 @@ builder_text(struct builder *b, const char *text)
 void
 builder_number(struct builder *b, uint64_t number)
 {
-	char digits[20];
-	size_t at = sizeof(digits);
+	size_t n = 1;
 
-	do
-		digits[--at] = (char)('0' + number % 10);
-	while ((number /= 10) != 0);
-	builder_put(b, digits + at, sizeof(digits) - at);
+	for (uint64_t rest = number; rest >= 10; rest /= 10)
+		n++;
+	if (unlikely(n > b->size - b->n)) {
+		b->full = true;
+		return;
+	}
+	b->n += n;
+	for (char *at = b->at + b->n; n > 0; n--, number /= 10)
+		*--at = (char)('0' + number % 10);
 }
 
 void

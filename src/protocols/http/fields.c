@@ -52,11 +52,9 @@ strip_options(struct message *m, struct slice options)
 	}
 }
 
-void
-fields_strip(struct message *m)
+APART static void
+strip(struct message *m)
 {
-	if ((m->known & hop_by_hop) == 0)
-		return;
 	for (size_t i = 0; i < m->field_count; i++) {
 		struct message_field *f = &m->fields[i];
 
@@ -67,6 +65,13 @@ fields_strip(struct message *m)
 			strip_options(m, message_field_value(m, f));
 	}
 	m->known &= ~hop_by_hop;
+}
+
+void
+fields_strip(struct message *m)
+{
+	if ((m->known & hop_by_hop) != 0)
+		strip(m);
 }
 
 bool

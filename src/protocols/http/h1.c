@@ -327,9 +327,7 @@ h1_read_answer(struct conn *c, struct slice in)
 		exchange_peer_failed(ex, c->used ? REASON_PEER_CLOSED : REASON_PEER_BAD_MESSAGE);
 		return in.n;
 	}
-	if (h->looked == 0)
-		message_init(&ex->answer);
-	else if (!h1_head_again(in, h->looked, &h1_peer_limits))
+	if (h->looked != 0 && !h1_head_again(in, h->looked, &h1_peer_limits))
 		return 0;
 
 	ssize_t n = h1_parse_answer(&ex->answer, &ex->arena, in, &h1_peer_limits, &why);
@@ -583,7 +581,7 @@ h1_put_framing(struct builder *b, const struct exchange *ex, const struct h1 *h)
 		BUILDER_LITERAL(b, "Connection: keep-alive\r\n");
 }
 
-static void
+APART static void
 h1_send_answer_head(struct exchange *ex, struct conn *c)
 {
 	struct h1 *h = conn_state(c);
@@ -605,7 +603,7 @@ h1_send_answer_head(struct exchange *ex, struct conn *c)
 }
 
 /* HTTP/1.0 knows of none. */
-static void
+APART static void
 h1_send_interim(struct exchange *ex, struct conn *c)
 {
 	const struct message *m = &ex->answer;
@@ -674,7 +672,7 @@ h1_put_question_framing(struct builder *b, const struct exchange *ex, const stru
 	}
 }
 
-static void
+APART static void
 h1_send_question_head(struct exchange *ex, struct conn *c)
 {
 	struct h1 *h = conn_state(c);
@@ -715,18 +713,11 @@ h1_send_trailers(struct conn *c, const struct message *m)
 	conn_write_built(c, &b);
 }
 
-static void
-h1_send_data(
-    struct conn *c, const struct h1 *h, const struct message *m, const struct part *part)
+APART static void
+h1_send_chunk(struct conn *c, const struct message *m, const struct part *part)
 {
 	bool last = part->last && m->trailers == NULL;
 
-	if (h->out == BODY_NONE)
-		return;
-	if (h->out != BODY_CHUNKED) {
-		conn_write(c, part->data);
-		return;
-	}
 	if (part->data.n != 0) {
 		struct builder b = builder_on(scratch_alloc(&c->engine->loop.scratch, 24), 24);
 
@@ -743,20 +734,30 @@ h1_send_data(
 }
 
 static void
+h1_send_data(struct exchange *ex, struct conn *c, const struct part *part)
+{
+	const struct h1 *h = conn_state(c);
+
+	if (h->out == BODY_CHUNKED)
+		h1_send_chunk(c, c->side == SIDE_CLIENT ? &ex->answer : &ex->question, part);
+	else if (h->out != BODY_NONE)
+		conn_write(c, part->data);
+}
+
+static void
 h1_send(struct exchange *ex, struct conn *c, const struct part *part)
 {
 	struct h1 *h = conn_state(c);
 
+	h->asked |= c->side == SIDE_PEER && part->last;
 	if (part->kind == PART_DATA)
-		h1_send_data(c, h, c->side == SIDE_CLIENT ? &ex->answer : &ex->question, part);
+		h1_send_data(ex, c, part);
 	else if (part->interim)
 		h1_send_interim(ex, c);
 	else if (c->side == SIDE_CLIENT)
 		h1_send_answer_head(ex, c);
 	else
 		h1_send_question_head(ex, c);
-	if (c->side == SIDE_PEER && part->last)
-		h->asked = true;
 }
 
 /* ------------------------------------------------------------ what else happens to a connection */

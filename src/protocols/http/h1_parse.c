@@ -41,7 +41,7 @@ is_token(struct slice s, const char *end)
 {
 	const char *stop = s.at + s.n;
 
-	for (const char *at = s.at; (at = scan(at, stop, end, SCAN_NOT_NAME)) < stop; at++)
+	for (const char *at = s.at; (at = scan(s.at, at, stop, end, SCAN_NOT_NAME)) < stop; at++)
 		if (!is(*at, TOKEN))
 			return false;
 	return true;
@@ -156,7 +156,7 @@ read_host_name(struct slice text, const char *end, bool *upper)
 {
 	const char *stop = text.at + text.n, *at = text.at;
 
-	while ((at = scan(at, stop, end, SCAN_NOT_HOST)) < stop && is(*at, HOST | UPPER))
+	while ((at = scan(text.at, at, stop, end, SCAN_NOT_HOST)) < stop && is(*at, HOST | UPPER))
 		*upper |= is(*at++, UPPER);
 	return slice_make(text.at, (size_t)(at - text.at));
 }
@@ -386,7 +386,7 @@ read_name(struct head *h, struct slice name)
 	static const struct slice claim = SLICE("x-forwarded-");
 	const char *stop = name.at + name.n;
 
-	for (const char *at = name.at; (at = scan(at, stop, h->end, SCAN_NOT_NAME)) < stop; at++) {
+	for (const char *at = name.at; (at = scan(h->m->base, at, stop, h->end, SCAN_NOT_NAME)) < stop; at++) {
 		if (!is(*at, TOKEN))
 			return false;
 		h->m->claims |= *at == '_';
@@ -401,7 +401,7 @@ static inline enum progress
 read_field(struct head *h, const char **at)         /* shape: parser */
 {
 	const char *line = *at, *stop = line_stop(h, line, h->limits->field);
-	const char *colon = scan(line, stop, h->end, SCAN_COLON);
+	const char *colon = scan(h->m->base, line, stop, h->end, SCAN_COLON);
 	struct slice name = slice_make(line, (size_t)(colon - line));
 	enum known known = known_find(name);
 
@@ -423,10 +423,10 @@ read_field(struct head *h, const char **at)         /* shape: parser */
 		value++;
 	}
 
-	const char *p = scan(value, stop, h->end, SCAN_CONTROL);
+	const char *p = scan(h->m->base, value, stop, h->end, SCAN_CONTROL);
 
 	while (unlikely(p < stop && *p == '\t'))
-		p = scan(p + 1, stop, h->end, SCAN_CONTROL);
+		p = scan(h->m->base, p + 1, stop, h->end, SCAN_CONTROL);
 	if (unlikely(p == stop))
 		return short_line(h, line, stop, h->limits->field, REASON_HEAD_TOO_LARGE);
 
@@ -593,7 +593,7 @@ read_request_line(struct head *h, const char **at)
 	if (unlikely(progress != HEAD_OK))
 		return progress;
 
-	const char *p = scan(target, stop, h->end, SCAN_NOT_VISIBLE);
+	const char *p = scan(h->m->base, target, stop, h->end, SCAN_NOT_VISIBLE);
 
 	if (unlikely(p == stop))
 		return short_line(h, line, stop, h->limits->uri, REASON_URI_TOO_LONG);
@@ -647,9 +647,9 @@ read_status_line(struct head *h, const char **at)
 
 	if (p < stop && *p == ' ') {
 		phrase = p + 1;
-		p = scan(phrase, stop, h->end, SCAN_CONTROL);
+		p = scan(h->m->base, phrase, stop, h->end, SCAN_CONTROL);
 		while (p < stop && *p == '\t')
-			p = scan(p + 1, stop, h->end, SCAN_CONTROL);
+			p = scan(h->m->base, p + 1, stop, h->end, SCAN_CONTROL);
 	}
 	if (p >= stop)
 		return short_line(h, line, stop, h->limits->field, REASON_HEAD_TOO_LARGE);

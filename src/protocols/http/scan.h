@@ -22,7 +22,7 @@ enum scan_kind {
 #ifdef __SSE2__
 #include <emmintrin.h>
 
-enum { SCAN_STEP = 16, SCAN_BITS = 1 };
+enum { SCAN_STEP = 16, SCAN_BITS = 1, SCAN_EXACT = 1 };
 
 #define SCAN_EACH(byte) _mm_set1_epi8((char)(byte))
 
@@ -84,7 +84,7 @@ scan_marks(const char *at, enum scan_kind kind)
 
 #else
 
-enum { SCAN_STEP = 8, SCAN_BITS = 8 };
+enum { SCAN_STEP = 8, SCAN_BITS = 8, SCAN_EXACT = 0 };
 
 #define SCAN_EACH(byte) ((byte) * UINT64_C(0x0101010101010101))
 
@@ -124,24 +124,36 @@ scan_marks(const char *at, enum scan_kind kind)
 
 #endif
 
+/* Fewer than a step: in a copy, with zeros behind them. */
+APART static uint64_t
+scan_copy(const char *at, const char *end, enum scan_kind kind)
+{
+	char copy[SCAN_STEP] = { 0 };
+
+	memcpy(copy, at, (size_t)(end - at));
+	return scan_marks(copy, kind);
+}
+
+/* The last step before the end: what stands in front of `at` is shifted out, where it marks nothing else. */
+static inline __attribute__((always_inline)) uint64_t
+scan_last(const char *first, const char *at, const char *end, enum scan_kind kind)
+{
+	if (SCAN_EXACT && end - first >= SCAN_STEP)
+		return scan_marks(end - SCAN_STEP, kind) >> (SCAN_STEP - (end - at));
+	return scan_copy(at, end, kind);
+}
+
 /*
- * The first byte in [at, stop) of that kind, or `stop`. Bytes up to `end` (>= stop) may be read;
- * those that are too few for a step are looked at in a copy, with zeros behind them.
+ * The first byte in [at, stop) of that kind, or `stop`. Bytes from `first` (<= at) up to `end`
+ * (>= stop) may be read.
  */
 static inline __attribute__((always_inline)) const char *
-scan(const char *at, const char *stop, const char *end, enum scan_kind kind)
+scan(const char *first, const char *at, const char *stop, const char *end, enum scan_kind kind)
 {
-	while (at < stop) {
-		uint64_t marks;
+	for (;;) {
+		uint64_t marks = likely(end - at >= SCAN_STEP) ? scan_marks(at, kind) :
+								  scan_last(first, at, end, kind);
 
-		if (likely(end - at >= SCAN_STEP)) {
-			marks = scan_marks(at, kind);
-		} else {
-			char copy[SCAN_STEP] = { 0 };
-
-			memcpy(copy, at, (size_t)(end - at));
-			marks = scan_marks(copy, kind);
-		}
 		if (marks != 0) {
 			const char *found = at + (unsigned)__builtin_ctzll(marks) / SCAN_BITS;
 
@@ -151,7 +163,6 @@ scan(const char *at, const char *stop, const char *end, enum scan_kind kind)
 			return stop;
 		at += SCAN_STEP;
 	}
-	return stop;
 }
 
 #endif

@@ -38,14 +38,17 @@ struct parts {
 	bool odd;                       /* the path needs decoding, encoding, or dots worked off */
 };
 
-/* The path ends at its `?` or at the end; false: a byte that may not be there. */
+/*
+ * The path ends at its `?` or at the end; false: a byte that may not be there. Bytes up to `end` may
+ * be read.
+ */
 static bool
-find_path(struct slice s, struct parts *p)
+find_path(struct slice s, const char *end, struct parts *p)
 {
-	const char *end = s.at + s.n, *at = s.at;
+	const char *stop = s.at + s.n, *at = s.at;
 
 	p->odd = false;
-	for (; (at = scan(at, end, end, SCAN_NOT_PATH)) < end && *at != '?'; at++) {
+	for (; (at = scan(s.at, at, stop, end, SCAN_NOT_PATH)) < stop && *at != '?'; at++) {
 		if (*at == '.')         /* one that begins a segment may be all of it */
 			p->odd |= at[-1] == '/';
 		else if (*at == '%' || is(*at, ODD))
@@ -58,18 +61,18 @@ find_path(struct slice s, struct parts *p)
 }
 
 static bool
-find_parts(struct slice s, struct parts *p)
+find_parts(struct slice s, const char *end, struct parts *p)
 {
-	const char *end = s.at + s.n;
+	const char *stop = s.at + s.n;
 
 	p->whole = s;
-	if (!find_path(s, p))
+	if (!find_path(s, end, p))
 		return false;
-	p->query = slice_make(end, 0);
+	p->query = slice_make(stop, 0);
 	if (p->path.n == s.n)
 		return true;
 	p->query = slice_after(s, p->path.n + 1);
-	return scan(p->query.at, end, end, SCAN_NOT_QUERY) == end;
+	return scan(s.at, p->query.at, stop, end, SCAN_NOT_QUERY) == stop;
 }
 
 static void
@@ -213,7 +216,7 @@ normalise(struct message *m, struct arena *a)
 
 	if (path_text.n == 0 && m->method == METHOD_OPTIONS)
 		return all_of_server(m, SLICE("*"));
-	if (!find_parts(path_text, &parts))
+	if (!find_parts(path_text, m->base + m->size, &parts))
 		return false;
 	m->query = parts.query;
 	if (likely(!parts.odd && !rootless)) {
