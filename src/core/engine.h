@@ -27,6 +27,7 @@ struct binding {
 	struct snapshot *old;
 	bool listed;                            /* in the current snapshot */
 	bool removed;                           /* its sockets close with the last flow */
+	bool fresh;                             /* it was nobody's before the current one */
 	struct accepter *accepters;             /* the sockets this worker accepts from */
 	struct flow *oldest, *newest;           /* of datagrams, by when they were looked at */
 	size_t flow_count;

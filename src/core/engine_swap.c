@@ -42,6 +42,10 @@ leave_binding(struct engine *e, struct binding *b, struct snapshot *before)
 static void
 take_binding(struct engine *e, struct binding *b, const struct listener *l)
 {
+	b->fresh = b->listener == NULL || b->removed;
+	/* Sockets, and flows, of who had the number long ago. */
+	if (b->removed)
+		engine_unaccept(e, (uint16_t)(b - e->bindings), -1);
 	if (b->old != NULL)
 		engine_forget_binding(e, b);
 	b->listener = l;
@@ -53,7 +57,7 @@ static void
 swap_bindings(struct engine *e, struct snapshot *s, struct snapshot *before)
 {
 	for (size_t i = 0; i < e->binding_count; i++)
-		e->bindings[i].listed = false;
+		e->bindings[i].listed = e->bindings[i].fresh = false;
 	for (size_t i = 0; i < s->listener_count; i++) {
 		struct binding *b = engine_binding(e, s->bindings[i]);
 
@@ -63,6 +67,22 @@ swap_bindings(struct engine *e, struct snapshot *s, struct snapshot *before)
 	for (size_t i = 0; i < e->binding_count; i++)
 		if (!e->bindings[i].listed)
 			leave_binding(e, &e->bindings[i], before);
+}
+
+/* ------------------------------------------------------------------ who stays too long */
+
+static void
+cut(struct conn *c)
+{
+	if (c->tunnel != NULL) {
+		tunnel_end(c->tunnel, REASON_SHUTDOWN);
+		return;
+	}
+	if (lane_is(c))
+		lane_broken(c, REASON_SHUTDOWN);
+	else if (c->exchange != NULL && c->side == SIDE_CLIENT)
+		exchange_client_failed(c->exchange, REASON_SHUTDOWN);
+	conn_close(c);
 }
 
 /* ------------------------------------------------------------------ connections */
@@ -103,6 +123,11 @@ swap_client(struct conn *c, struct snapshot *before)
 {
 	const struct binding *b = &c->engine->bindings[c->binding];
 
+	/* Its listener went long ago: nothing may take it for the new one's. */
+	if (unlikely(b->fresh)) {
+		cut(c);
+		return;
+	}
 	if (b->listed && b->fingerprint == c->fingerprint) {
 		forget_old(c);
 		c->leaving_since = 0;
@@ -147,21 +172,7 @@ swap_conns(struct engine *e, struct snapshot *s, struct snapshot *before)
 			swap_peer(c, s, before);
 }
 
-/* ------------------------------------------------------------------ who stays too long */
-
-static void
-cut(struct conn *c)
-{
-	if (c->tunnel != NULL) {
-		tunnel_end(c->tunnel, REASON_SHUTDOWN);
-		return;
-	}
-	if (lane_is(c))
-		lane_broken(c, REASON_SHUTDOWN);
-	else if (c->exchange != NULL && c->side == SIDE_CLIENT)
-		exchange_client_failed(c->exchange, REASON_SHUTDOWN);
-	conn_close(c);
-}
+/* ------------------------------------------------------------------ deadlines */
 
 /* What drains has as long as the current configuration says, from when it began to. */
 static void

@@ -18,7 +18,7 @@
 void
 binding_init(struct binding_table *t, size_t group)
 {
-	*t = (struct binding_table){ .next = BINDING_NONE + 1, .group = group };
+	*t = (struct binding_table){ .next = BINDING_NONE + 1, .generation = 1, .group = group };
 }
 
 static void
@@ -129,6 +129,15 @@ binding_find(const struct binding_table *t, uint8_t transport, const struct addr
 	return NULL;
 }
 
+static bool
+has_number(const struct binding_table *t, uint16_t number)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (t->all[i].number == number)
+			return true;
+	return false;
+}
+
 uint16_t
 binding_number(
     const struct binding_table *t, uint32_t *next, uint8_t transport, const struct addr *a)
@@ -137,7 +146,22 @@ binding_number(
 
 	if (known != NULL)
 		return known->number;
-	return *next > BINDINGS_MAX ? BINDING_NONE : (uint16_t)(*next)++;
+	for (int tries = 0; tries < BINDINGS_MAX; tries++) {
+		uint16_t number = *next > BINDINGS_MAX ? BINDING_NONE + 1 : (uint16_t)*next;
+
+		*next = number + 1u;
+		if (!has_number(t, number))
+			return number;
+	}
+	return BINDING_NONE;
+}
+
+bool
+binding_agrees(const struct binding_table *t, const struct bundle_listener *l)
+{
+	const struct bound *known = binding_find(t, l->transport, &l->addr);
+
+	return known != NULL ? known->number == l->binding : !has_number(t, l->binding);
 }
 
 /* ------------------------------------------------------------------ opening */
@@ -246,7 +270,6 @@ binding_inherit(struct binding_table *t, const struct bound *b)
 		t->all = memory_realloc(t->all, t->room * sizeof(*t->all));
 	}
 	t->all[t->count++] = *b;
-	t->next = MAX_OF(t->next, b->number + 1u);
 }
 
 /* ------------------------------------------------------------------ what was open before we were */
@@ -344,8 +367,8 @@ open_own(const struct binding_table *t, struct bound *b, const struct addr *a,
 bool
 binding_open(struct binding_table *t, const struct bundle_listener *l, struct slice text)
 {
-	struct bound b = { .number = l->binding, .transport = l->transport, .addr = l->addr,
-		.backlog = l->backlog, .mode = l->mode,
+	struct bound b = { .number = l->binding, .transport = l->transport,
+		.since = t->generation, .addr = l->addr, .backlog = l->backlog, .mode = l->mode,
 		.fds = memory_zalloc((t->group + 1) * sizeof(*b.fds)) };
 	struct addr a = address_to_bind(&l->addr);
 	struct binding_given *given = find_given(t, l, &a);
@@ -362,5 +385,6 @@ binding_open(struct binding_table *t, const struct bundle_listener *l, struct sl
 	if (l->gathered)
 		gather(&b, true);
 	binding_inherit(t, &b);
+	t->next = l->binding + 1u;
 	return true;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The master's listening sockets. An address with its transport is a binding and has a number for
- * the master's life; behind it stands a group of sockets, one a worker slot (SO_REUSEPORT), of a
+ * as long as it is one (and for long afterwards no other has it); behind it stands a group of sockets, one a worker slot (SO_REUSEPORT), of a
  * size that never changes: closing one of a group would reset what is queued on it.
  */
 #ifndef MILLRACE_SERVER_BINDING_H
@@ -12,6 +12,7 @@
 struct bound {
 	uint16_t number;
 	uint8_t transport;              /* enum endpoint_transport */
+	uint64_t since;                 /* the generation that brought it; 0: another master's */
 	struct addr addr;
 	char *text;                     /* as the configuration shows it */
 	int *fds;                       /* by slot */
@@ -34,7 +35,8 @@ struct binding_table {
 	size_t count, room;
 	struct binding_given *given;
 	size_t given_count;
-	uint32_t next;                  /* the number of the next new one */
+	uint32_t next;                  /* where to look for the number of the next new one */
+	uint64_t generation;            /* what is opened is since then */
 	size_t group;                   /* slots */
 };
 
@@ -50,9 +52,14 @@ const struct bound *binding_find(
     const struct binding_table *t, uint8_t transport, const struct addr *a);
 /* Closes that group; the others keep their order. */
 void binding_remove(struct binding_table *t, size_t index);
+/* That listener is in the table under its number, or neither it nor its number is. */
+bool binding_agrees(const struct binding_table *t, const struct bundle_listener *l);
 /* As the listener wants it now, but for its address. */
 void binding_follow(struct binding_table *t, const struct bundle_listener *l);
-/* The number of an equal one, else *next, which moves on; BINDING_NONE: there are no more. */
+/*
+ * The number of an equal one, else the next that none has, *next or behind it; BINDING_NONE: there are no
+ * more. Numbers go round: that of one that is gone comes again after all the others.
+ */
 uint16_t binding_number(
     const struct binding_table *t, uint32_t *next, uint8_t transport, const struct addr *a);
 /* One that another master opened, as it stands. */

@@ -198,7 +198,7 @@ take_binding(struct binding_table *t, const struct handover_binding *r, const in
 		.inode = r->inode, .fd_count = r->fd_count };
 	char text[ADDR_TEXT];
 
-	if (r->number == BINDING_NONE || r->number >= t->next || r->fd_count == 0 ||
+	if (r->number == BINDING_NONE || r->fd_count == 0 ||
 	    r->fd_count > BUNDLE_WORKERS_MAX || r->addr.n > sizeof(r->addr.local))
 		return false;
 	for (uint32_t i = 0; i < r->fd_count; i++)
@@ -221,7 +221,7 @@ take_bindings(struct binding_table *t, const struct handover_header *h)
 	uint32_t left = h->fd_count;
 
 	binding_init(t, h->group);
-	t->next = MAX_OF(h->next, t->next);
+	t->next = h->next;
 	for (uint32_t i = 0; i < h->binding_count; i++) {
 		if (all[i].fd_count > left || !take_binding(t, &all[i], fds))
 			return false;

@@ -161,7 +161,7 @@ foretell(
 		    binding_number(in->bindings, &next, (uint8_t)bundle_transport(l), &l->addr);
 		if (bindings[i] == BINDING_NONE)
 			return process_refuse(
-			    "more than %d listeners since the start", BINDINGS_MAX);
+			    "more than %d listeners, with those that are running", BINDINGS_MAX);
 	}
 	for (size_t i = 0; i < s->shared_count; i++)
 		if (!shared_take(in->shared, &s->shared[i], &offsets[i]))

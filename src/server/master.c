@@ -218,12 +218,11 @@ bind_listeners(struct master *m)
 	for (size_t i = 0; i < m->bundle.header->listeners.count; i++) {
 		const struct bundle_listener *l = &all[i];
 		struct slice text = bundle_text(&m->bundle, l->text);
-		const struct bound *known = binding_find(&m->bindings, l->transport, &l->addr);
 
-		if (known != NULL ? known->number != l->binding : l->binding < m->bindings.next)
+		if (!binding_agrees(&m->bindings, l))
 			good = process_refuse(
 			    "the configuration's listeners are not numbered as they should be");
-		else if (known == NULL && !binding_open(&m->bindings, l, text))
+		else if (binding_find(&m->bindings, l->transport, &l->addr) == NULL && !binding_open(&m->bindings, l, text))
 			good = process_refuse("cannot listen on %s: %s", text.at, strerror(errno));
 	}
 	return good;

@@ -167,30 +167,30 @@ home_of(const struct master *m, size_t slot)
 	return slot % m->slot_count;
 }
 
-/* Its sockets of the bindings from `first` on. */
+/* Its sockets of the bindings since then. */
 static void
-send_slot(struct master *m, struct slot *to, enum channel_kind kind, size_t slot, uint32_t first)
+send_slot(struct master *m, struct slot *to, enum channel_kind kind, size_t slot, uint64_t since)
 {
 	struct batch b = batch_of(&to->channel, kind, (uint32_t)slot);
 
 	for (size_t i = 0; i < m->bindings.count; i++) {
 		const struct bound *one = &m->bindings.all[i];
 
-		if (!one->common && one->number >= first && slot < one->fd_count)
+		if (!one->common && one->since >= since && slot < one->fd_count)
 			batch_add(&b, one->number, kind == CHANNEL_LISTEN ? one->fds[slot] : -1);
 	}
 	batch_send(&b);
 }
 
 static void
-send_common(struct master *m, struct slot *to, uint32_t first)
+send_common(struct master *m, struct slot *to, uint64_t since)
 {
 	struct batch b = batch_of(&to->channel, CHANNEL_LISTEN, CHANNEL_ALL_SLOTS);
 
 	for (size_t i = 0; i < m->bindings.count; i++) {
 		const struct bound *one = &m->bindings.all[i];
 
-		if (one->common && one->number >= first)
+		if (one->common && one->since >= since)
 			batch_add(&b, one->number, one->fds[0]);
 	}
 	batch_send(&b);
@@ -198,17 +198,17 @@ send_common(struct master *m, struct slot *to, uint32_t first)
 
 /* The bundle, and all that is served with it but sockets that it has. */
 static void
-give(struct master *m, struct slot *s, uint32_t first)
+give(struct master *m, struct slot *s, uint64_t since)
 {
 	const struct channel_message bundle = { .kind = CHANNEL_BUNDLE,
 		.generation = m->generation };
 
 	channel_send(&s->channel, &bundle, &m->bundle.fd, 1);
 	logs_send(m, s);
-	send_common(m, s, first);
+	send_common(m, s, since);
 	for (size_t i = 0; i < m->slot_room; i++)
 		if (home_of(m, i) == s->number || m->lent[i] == (int)s->number)
-			send_slot(m, s, CHANNEL_LISTEN, i, first);
+			send_slot(m, s, CHANNEL_LISTEN, i, since);
 	channel_say(&s->channel, CHANNEL_GO, m->generation);
 	s->given = m->generation;
 	s->given_at = clock_ms();
@@ -217,7 +217,7 @@ give(struct master *m, struct slot *s, uint32_t first)
 void
 crew_give_bundle(struct master *m, struct slot *s)
 {
-	give(m, s, m->reload.first_binding);
+	give(m, s, s->given + 1);
 }
 
 void

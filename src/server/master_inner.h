@@ -92,7 +92,6 @@ struct reload {
 	int child_status;               /* of waitpid; -1: it lives */
 	int said;                       /* a memfd: what is said to who waits; -1: none */
 	uint64_t began;
-	uint32_t first_binding;         /* the first one that is new */
 	bool turns_over;                /* workers are replaced rather than told */
 	bool removed;                   /* what is gone was closed */
 	bool failed;                    /* a worker could not build it */
@@ -206,7 +205,7 @@ void crew_settle(struct master *m);
 void crew_resize(struct master *m, size_t count);
 /* A new one in its place; it leaves as soon as that one serves. */
 void crew_replace(struct master *m, struct slot *s);
-/* The bundle, to a worker that serves another: what is new, and the word to build it. */
+/* The bundle, to a worker that serves another: what is new to it, and the word to build it. */
 void crew_give_bundle(struct master *m, struct slot *s);
 /* Nobody listens there any more. */
 void crew_unlisten(struct master *m, const struct bound *b);

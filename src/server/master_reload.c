@@ -127,12 +127,11 @@ sweep_shared(struct master *m)
 static bool
 bind_one(struct master *m, const struct bundle *b, const struct bundle_listener *l)
 {
-	const struct bound *known = binding_find(&m->bindings, l->transport, &l->addr);
 	struct slice text = bundle_text(b, l->text);
 
-	if (known != NULL ? known->number != l->binding : l->binding < m->bindings.next)
+	if (!binding_agrees(&m->bindings, l))
 		dprintf(m->reload.said, "the listeners are not numbered as they should be\n");
-	else if (known == NULL && !binding_open(&m->bindings, l, text))
+	else if (binding_find(&m->bindings, l->transport, &l->addr) == NULL && !binding_open(&m->bindings, l, text))
 		dprintf(m->reload.said, "cannot listen on %s: %s\n", text.at, strerror(errno));
 	else
 		return true;
@@ -140,10 +139,10 @@ bind_one(struct master *m, const struct bundle *b, const struct bundle_listener 
 }
 
 static void
-unbind_from(struct master *m, uint32_t first)
+unbind_new(struct master *m)
 {
 	for (size_t i = m->bindings.count; i-- > 0;)
-		if (m->bindings.all[i].number >= first)
+		if (m->bindings.all[i].since > m->generation)
 			binding_remove(&m->bindings, i);
 }
 
@@ -154,11 +153,11 @@ bind_new(struct master *m, const struct bundle *b)
 	const struct bundle_listener *all = bundle_listeners(b);
 	bool good = true;
 
-	m->reload.first_binding = m->bindings.next;
+	m->bindings.generation = m->generation + 1;
 	for (size_t i = 0; i < b->header->listeners.count; i++)
 		good &= bind_one(m, b, &all[i]);
 	if (!good)
-		unbind_from(m, m->reload.first_binding);
+		unbind_new(m);
 	return good;
 }
 
@@ -169,7 +168,7 @@ take_all(struct master *m, const struct bundle *b)
 		return false;
 	if (logs_follow(m, b, m->reload.said))
 		return true;
-	unbind_from(m, m->reload.first_binding);
+	unbind_new(m);
 	return false;
 }
 

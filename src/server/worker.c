@@ -173,7 +173,12 @@ set_sinks(struct worker *w, struct snapshot *s, int *logs)
 static bool
 is_bound(const struct worker *w, uint16_t binding)
 {
-	return binding < w->engine.binding_count && w->engine.bindings[binding].listener != NULL;
+	if (binding >= w->engine.binding_count)
+		return false;
+
+	const struct binding *b = &w->engine.bindings[binding];
+
+	return b->listener != NULL && !b->removed;
 }
 
 static void

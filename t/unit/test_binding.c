@@ -110,10 +110,33 @@ numbers_stay(void **state)
 	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &first.addr), 1);
 	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &other.addr), 2);
 	assert_int_equal(binding_number(&table, &next, ENDPOINT_UDP, &other.addr), 3);
-	next = BINDINGS_MAX;
-	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &other.addr), BINDINGS_MAX);
-	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &other.addr), BINDING_NONE);
+}
+
+/* Behind the last comes the first that nobody has, and only when all are taken there is none. */
+static void
+numbers_go_round(void **state)
+{
+	struct bundle_listener first = tcp_listener(1), last = listener("127.0.0.2:1", BINDINGS_MAX),
+	    other = listener("127.0.0.3:1", 0);
+	uint32_t next = BINDINGS_MAX;
+
+	assert_true(binding_open(&table, &first, SLICE("first")));
+	assert_true(binding_agrees(&table, &first));
+	assert_true(binding_agrees(&table, &last));
+	other.binding = 1;
+	assert_false(binding_agrees(&table, &other));
+	first.binding = 2;
+	assert_false(binding_agrees(&table, &first));
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &last.addr), BINDINGS_MAX);
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &other.addr), 2);
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &other.addr), 3);
 	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &first.addr), 1);
+	while (table.count < BINDINGS_MAX) {
+		struct bound b = { .number = (uint16_t)(table.count + 1), .transport = ENDPOINT_UDP };
+
+		binding_inherit(&table, &b);
+	}
+	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &other.addr), BINDING_NONE);
 }
 
 /* With SO_REUSEPORT on both sides the kernel alone would say nothing. */
@@ -236,7 +259,7 @@ follows_and_removes(void **state)
 	assert_true(fcntl(kept, F_GETFD) >= 0);
 	binding_remove(&table, 0);
 	assert_int_equal(access(path, F_OK), -1);
-	/* its number is not given again */
+	/* its number is not given again soon */
 	uint32_t next = table.next;
 	assert_int_equal(binding_number(&table, &next, ENDPOINT_TCP, &a.addr), 4);
 }
@@ -247,6 +270,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(opens_a_group, open_table, close_table),
 		cmocka_unit_test_setup_teardown(numbers_stay, open_table, close_table),
+		cmocka_unit_test_setup_teardown(numbers_go_round, open_table, close_table),
 		cmocka_unit_test_setup_teardown(second_server_is_refused, open_table, close_table),
 		cmocka_unit_test_setup_teardown(families_share_a_port, open_table, close_table),
 		cmocka_unit_test_setup_teardown(unix_socket_is_one_and_goes, open_table, close_table),

@@ -572,6 +572,37 @@ swaps(void **state)
 	road_close(&road);
 }
 
+/* Who is still there when a number is given to another listener is not taken for one of that. */
+static void
+numbers_come_again(void **state)
+{
+	static const char one[] = "server { listen 80; return 200 \"x\"; }",
+	    two[] = "server { listen 80; return 200 \"x\"; } server { listen 81; return 200 \"x\"; }",
+	    other[] = "server { listen 80; return 200 \"x\"; } server { listen 82; return 403; }";
+
+	road_open(&road, two);
+
+	struct addr a = accept_on(1, "a"), b = accept_on(2, "b");
+	struct end stays = connect_to(&a), gone = connect_to(&b);
+
+	road_turn(&road);
+	engine_adopt(&road.engine, road_build(&road, one));
+	road_turn(&road);
+	engine_remove(&road.engine, 2);
+	engine_adopt(&road.engine, road_build(&road, one));
+	road_turn(&road);
+	engine_adopt(&road.engine, road_build(&road, other));
+	road_turn(&road);
+	end_read(&gone);
+	assert_true(gone.ended);
+	assert_int_equal(gone.n, 0);
+	engine_adopt(&road.engine, road_build(&road, other));
+	expect_answer(&stays);
+	end_close(&stays);
+	end_close(&gone);
+	road_close(&road);
+}
+
 /* Numbers need not be in a row, and one may have many sockets, each of which can be given away. */
 static void
 binds(void **state)
@@ -722,7 +753,7 @@ main(void)
 		cmocka_unit_test(counts_peers), cmocka_unit_test(out_of_descriptors),
 		cmocka_unit_test(out_of_spare_descriptors), cmocka_unit_test(gives_up_idle_peers),
 		cmocka_unit_test(keeps_to_its_budget), cmocka_unit_test(ends_who_holds_most),
-		cmocka_unit_test(swaps), cmocka_unit_test(binds), cmocka_unit_test(logs),
+		cmocka_unit_test(swaps), cmocka_unit_test(numbers_come_again), cmocka_unit_test(binds), cmocka_unit_test(logs),
 		cmocka_unit_test(drains), cmocka_unit_test(closes),
 	};
 

@@ -62,6 +62,7 @@ open_ours(void **state)
 	binding_init(&ours.bindings, 4);
 	binding_inherit(&ours.bindings, &tcp);
 	binding_inherit(&ours.bindings, &local);
+	ours.bindings.next = 10;
 	return shared_open(&ours.shared, 4096) && shared_take(&ours.shared, &key, &offset) ? 0 : -1;
 }
 
