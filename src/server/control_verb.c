@@ -2,8 +2,6 @@
 /*
  * The list of all that can be asked, and the verbs that change something.
  */
-#include <unistd.h>
-
 #include "server/control_inner.h"
 
 /* ------------------------------------------------------------------ peers */
@@ -197,8 +195,6 @@ on_upgraded(struct reload_waiter *w, bool good, struct slice said)
 	while (slice_split(&said, '\n', &line))
 		if (line.n != 0)
 			report_line(&k->report, good ? '=' : '-', SLICE_FORMAT, SLICE_ARG(line));
-	if (!good)
-		report_line(&k->report, '-', "not upgraded: master %d goes on", (int)getpid());
 	control_finish(k);
 }
 

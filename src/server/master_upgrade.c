@@ -78,7 +78,11 @@ become_heir(const struct master *m, const struct handover_about *about, int tabl
 	    !handover_keep(about, &m->bindings, &m->shared, table))
 		_exit(127);
 	process_unblock_signals(&none);
-	execvp(argv[0], argv);
+	/* Where there is a choice the shell is not to try what the kernel cannot run. */
+	if (strchr(argv[0], '/') != NULL)
+		execv(argv[0], argv);
+	else
+		execvp(argv[0], argv);
 	process_refuse("cannot run %s: %s", argv[0], strerror(errno));
 	_exit(127);
 }
@@ -181,10 +185,12 @@ roll_back(struct master *m)
 {
 	struct upgrade *u = &m->upgrade;
 	char *room = memory_alloc(SAID_MOST);
+
+	dprintf(u->said, "not upgraded: master %d goes on\n", (int)getpid());
+
 	struct slice said = slice_make(room, said_read(u->said, room, SAID_MOST));
 
 	said_log(LOG_ERROR, said);
-	log_line(LOG_ERROR, "not upgraded: this master goes on");
 	notify_say("STATUS=the last upgrade failed");
 	deadline_clear(&u->limit);
 	close_link(u);
@@ -255,11 +261,6 @@ on_limit(struct deadline *d)
 	} else if (u->stage == HEIR_SPEAKS || u->given_up) {
 		give_up(m, "does not serve");
 	} else if (u->stage == HEIR_SERVES && u->by_itself) {
-		char said[64];
-		int n = snprintf(said, sizeof(said), "master %d serves in place of %d\n",
-		    (int)u->heir, (int)getpid());
-
-		tell_waiters(m, true, slice_make(said, (size_t)n));
 		master_quit(m);
 	}
 }
@@ -357,6 +358,7 @@ void
 upgrade_leave(struct master *m)
 {
 	struct upgrade *u = &m->upgrade;
+	char said[64];
 
 	if (u->stage == HEIR_NONE || u->leaves)
 		return;
@@ -370,6 +372,11 @@ upgrade_leave(struct master *m)
 	notify_say("WATCHDOG=1\nMAINPID=%d", (int)u->heir);
 	notify_hush(true);
 	say(u->link, ELDER_SAYS_LEAVING);
+
+	int n = snprintf(said, sizeof(said), "master %d serves in place of %d\n", (int)u->heir,
+	    (int)getpid());
+
+	tell_waiters(m, true, slice_make(said, (size_t)n));
 }
 
 void

@@ -371,6 +371,8 @@ class Upgrade(unittest.TestCase):
                 ("#!/bin/sh\necho no such library >&2\nexit 3\n", ["no such library", "ended with status 3"]),
                 ("#!/bin/sh\nkill -9 $$\n", ["was ended by signal 9"]),
                 ("#!/nowhere/at/all\n", ["cannot run " + server.program, "status 127"]),
+                # What is no program is not given to the shell.
+                ("kill -9 $PPID\n", ["cannot run " + server.program, "status 127"]),
                 ("#!/bin/sh\nexec sleep 1000\n", ["has not said a word"])):
             server.replace(text)
             run = server.upgrade()
@@ -456,6 +458,20 @@ class Upgrade(unittest.TestCase):
         os.kill(worker, signal.SIGCONT)
         waits.join(20)
         self.assertEqual([r.returncode for r in runs], [0])
+        self.assert_alone(server)
+
+    def test_told_to_quit_while_both_serve(self):
+        """It leaves a little earlier than by itself: who waits is told the same."""
+        server = Server(self).start()
+        old, runs = server.master(), []
+        waits = threading.Thread(target=lambda: runs.append(server.upgrade()))
+        waits.start()
+        self.assertTrue(until(lambda: server.master() not in (0, old), 10 * SLOW))
+        self.assertTrue(until(lambda: "serves beside this one" in server.log()))
+        os.kill(old, signal.SIGQUIT)
+        waits.join(20)
+        self.assertEqual([(r.returncode, r.stdout) for r in runs],
+                         [(0, "master %d serves in place of %d\n" % (server.master(), old))], runs[0].stderr)
         self.assert_alone(server)
 
     def test_what_is_handed_over_is_checked(self):
