@@ -92,6 +92,13 @@ put_listeners(struct writer *w, const struct bundle_contents *c)
 	}
 }
 
+static uint32_t
+peer_flags(const struct upstream *u, const struct peer *p)
+{
+	return (p->down ? BUNDLE_PEER_DOWN : 0u) |
+	    (p->max_fails != 0 && u->peer_count > 1 ? BUNDLE_PEER_RESTS : 0u);
+}
+
 static void
 put_shared(struct writer *w, const struct bundle_contents *c)
 {
@@ -99,7 +106,13 @@ put_shared(struct writer *w, const struct bundle_contents *c)
 
 	w->shared = arena_array(&w->arena, s->shared_count, sizeof(*w->shared));
 	for (size_t i = 0; i < s->shared_count; i++)
-		w->shared[i] = (struct bundle_shared){ s->shared[i], c->offsets[i] };
+		w->shared[i] = (struct bundle_shared){ s->shared[i], c->offsets[i], 0, 0 };
+	for (size_t i = 0; i < s->upstream_count; i++)
+		for (size_t k = 0; k < s->upstreams[i]->peer_count; k++) {
+			const struct peer *p = &s->upstreams[i]->peers[k];
+
+			w->shared[p->shared].peer = peer_flags(s->upstreams[i], p);
+		}
 }
 
 static void
@@ -319,7 +332,8 @@ shared_fit(const char *at)
 	const struct bundle_shared *all = (const void *)(at + h->shared.at);
 
 	for (size_t i = 0; i < h->shared.count; i++)
-		if (all[i].key.size == 0 || memchr(all[i].key.name, '\0', SHARED_NAME) == NULL)
+		if (all[i].key.size == 0 || all[i].peer > (BUNDLE_PEER_DOWN | BUNDLE_PEER_RESTS) ||
+		    memchr(all[i].key.name, '\0', SHARED_NAME) == NULL)
 			return false;
 	return true;
 }

@@ -16,7 +16,7 @@
 #include "server/compare.h"
 
 enum {
-	BUNDLE_VERSION = 1,
+	BUNDLE_VERSION = 2,
 	BUNDLE_GROUPS_MAX = 64,
 	BUNDLE_WORKERS_MAX = 1024,
 };
@@ -43,10 +43,15 @@ struct bundle_listener {
 	uint8_t unused[4];
 };
 
+/* Of a peer, for who shows its state: down by configuration; whether it may rest at all. */
+enum bundle_peer { BUNDLE_PEER_DOWN = 1, BUNDLE_PEER_RESTS = 2 };
+
 struct bundle_shared {
 	struct shared_key key;
 	/* where the master's table has it, or will when it follows this bundle */
 	uint64_t offset;
+	uint32_t peer;                  /* enum bundle_peer, or-ed */
+	uint32_t unused;
 };
 
 /* struct compare_part as it is kept. */

@@ -316,11 +316,16 @@ add_count(struct peer_sum *sum, const struct slot *s, struct peer_name whose)
 }
 
 static const char *
-peer_state_of(const struct peer_shared *p, uint64_t *rests)
+peer_state_of(const struct bundle_shared *b, const struct peer_shared *p, uint64_t *rests)
 {
 	uint64_t until = seen(&p->down_until), now = clock_ms();
 
+	/* What was found when it might still rest says nothing any more. */
+	if ((b->peer & BUNDLE_PEER_RESTS) == 0)
+		until = 0;
 	*rests = until > now ? until - now : 0;
+	if ((b->peer & BUNDLE_PEER_DOWN) != 0)
+		return "down";
 	if (p->drained != 0)
 		return "drained";
 	return until == 0 ? "up" : *rests != 0 ? "resting" : "trial";
@@ -347,7 +352,7 @@ put_peer(struct control_client *k, const struct bundle_shared *b)
 			add_count(&sum, s, whose);
 	report_row(r);
 	report_text(r, slice_of(b->key.name));
-	report_text(r, slice_of(peer_state_of(p, &rests)));
+	report_text(r, slice_of(peer_state_of(b, p, &rests)));
 	report_number(r, rests);
 	report_number(r, seen(&p->taken));
 	report_number(r, seen(&p->failed));

@@ -50,8 +50,9 @@ set_drained(struct control_client *k, uint32_t drained)
 	}
 	__atomic_store_n((uint32_t *)&p->drained, drained, __ATOMIC_RELAXED);
 	log_line(LOG_NOTICE, "%s is %s", found->key.name, drained ? "drained" : "enabled");
-	report_line(&k->report, '=', "%s is %s", found->key.name,
-	    drained ? "drained: nothing new is asked of it" : "enabled");
+	report_line(&k->report, '=', "%s is %s%s", found->key.name,
+	    drained ? "drained: nothing new is asked of it" : "enabled",
+	    drained == 0 && (found->peer & BUNDLE_PEER_DOWN) != 0 ? ", and down by configuration" : "");
 	control_finish(k);
 }
 

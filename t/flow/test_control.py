@@ -303,6 +303,44 @@ class Control(flow.Case):
         flow.wait_for(lambda: not self.json(s, "connections", "side=peer")["connections"])
         self.assertIn("there is no connection", self.verb(s, "kick", "1.424242", status=1))
 
+    def states(self, s):
+        return {name: p["state"] for name, p in self.peers(s).items()}
+
+    def test_states(self):
+        """Whether a peer is asked: by configuration, by hand, by what became of it; and which of these counts."""
+        dead = self.closed_port()
+        text = """
+            upstream app { server @peer@; server @other@ down; server %s fail_timeout=1h; }
+            upstream one { server %s fail_timeout=1h; }
+            server { listen 127.0.0.1:@port@; route /p { proxy app; } route { proxy one; } }
+        """
+        one, two = (self.peer(slow(threading.Event())) for _ in range(2))
+        s = self.server(text % (dead, dead), peer=one, other=two)
+        names = ["app/" + one.shown, "app/" + two.shown, "app/" + dead, "one/" + dead]
+        self.assertEqual(self.states(s), dict(zip(names, ["up", "down", "up", "up"])))
+        for _ in range(6):
+            self.assertEqual(s.get("/p").status, 200)
+            # who is alone does not rest
+            self.assertEqual(s.get("/").status, 502)
+        self.assertEqual(self.states(s), dict(zip(names, ["up", "down", "resting", "up"])))
+        self.assertGreater(self.peers(s)[names[2]]["rests_ms"], 3000 * 1000)
+        self.assertEqual(self.peers(s)[names[1]]["taken"], 0)
+        # by hand beside what became of it, and beside the configuration
+        for name in names[1:]:
+            self.verb(s, "drain", name)
+        self.assertEqual(self.states(s), dict(zip(names, ["up", "down", "drained", "drained"])))
+        self.verb(s, "reload")
+        self.assertEqual(self.states(s), dict(zip(names, ["up", "down", "drained", "drained"])))
+        self.assertIn("enabled, and down by configuration", self.verb(s, "enable", names[1]))
+        self.assertNotIn("down", self.verb(s, "enable", names[2]))
+        self.assertEqual(self.states(s), dict(zip(names, ["up", "down", "resting", "drained"])))
+        # the other way round; who may not rest any more does not
+        s.write("server.conf", "pid server.pid;\n" + (text % (dead + " max_fails=0", dead)).replace("@ down", "@"))
+        self.verb(s, "reload")
+        self.assertEqual(self.states(s), dict(zip(names, ["up", "up", "up", "drained"])))
+        self.verb(s, "enable", names[3])
+        self.assertEqual(self.states(s), dict(zip(names, ["up"] * 4)))
+
     def test_drain(self):
         s = self.web()
         names = list(self.peers(s))

@@ -305,6 +305,7 @@ lies_are_refused(void **state)
 	REFUSES(l[0].mode = 010000);
 	REFUSES(memset(k[0].key.name, 'x', SHARED_NAME));
 	REFUSES(k[0].key.size = 0);
+	REFUSES(k[0].peer = 4);
 	REFUSES(s[0].kind = 2);
 	REFUSES(s[1].first_name = 3);
 	REFUSES(s[1].name_count = UINT64_MAX);
