@@ -5,6 +5,7 @@ with id 1; Modbus with mbpoll; PostgreSQL, counted command by command.
 """
 import collections
 import concurrent.futures
+import contextlib
 import glob
 import json
 import os
@@ -119,6 +120,98 @@ class Killed(flow.Case):
         self.assertLessEqual(len(lost), self.CLIENTS * self.WINDOW)
         late = collections.Counter(x[1] for x in seen if x[1] != "error" and x[2] > killed + 0.5)
         self.assertEqual(set(late), {"a", "c"})
+
+
+class Counted(flow.Case):
+    """What is in flight at each peer: whatever becomes of clients, peers and answers, in the end it is nothing."""
+    CLIENTS, SECONDS = 12, 3.0
+
+    CONFIGURATION = JSONRPC + """
+        protocol lines { boundary "\\n"; max 1m; format json; answers in_order; messages independent; error '{"error":1}';
+            idempotent when msg.method == "get"; }
+        protocol stateful { boundary "\\n"; max 1m; format json; answers in_order; error '{"error":1}'; }
+        upstream shared { server @a@ fail_timeout=200ms; server @b@ fail_timeout=200ms; server %s fail_timeout=200ms;
+            retry %d; pool { connections 2; } timeout { header 300ms; } max_inflight 40; }
+        server { listen 127.0.0.1:@port@; protocol jsonrpc; proxy shared; }
+        server { listen 127.0.0.1:@port2@; protocol lines; proxy shared; }
+        server { listen 127.0.0.1:@port3@; protocol stateful; proxy shared; }
+    """
+
+    def backend(self, stream, peer):
+        """Answers, never answers, dies with an end or a reset, or says what nobody can read."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                q = json.loads(stream.until(b"\n"))
+                what = q["method"]
+                if what in ("get", "set"):
+                    stream.send(json.dumps({"jsonrpc": "2.0", "result": 1, "id": q["id"]}).encode() + b"\n")
+                elif what == "junk":
+                    stream.send(b'{"id": ' + b"\n" + json.dumps({"result": 1, "id": 4711}).encode() + b"\n")
+                elif what == "dies":
+                    return
+                elif what == "resets":
+                    stream.reset()
+                    return
+
+    def talk(self, s, dice, until):
+        """Connections that end in every way; the questions on them, too."""
+        ways = ["get"] * 12 + ["set"] * 4 + ["late", "dies", "resets", "junk"]
+        while time.monotonic() < until:
+            with contextlib.suppress(EOFError, OSError), s.client(dice.choice(["port", "port2", "port3"])) as c:
+                c.socket.settimeout(1)
+                count = dice.randrange(1, 13)
+                c.send(b"".join(call(i, dice.choice(ways), "x" * dice.choice([1, 100, 30000])) for i in range(1, count + 1)))
+                end = dice.choice(["stays", "stays", "goes", "resets", "shuts", "half"])
+                if end == "shuts":
+                    c.shut()
+                for _ in range({"goes": 0, "resets": 0, "half": count // 2}.get(end, count)):
+                    c.until(b"\n")
+                if end == "resets":
+                    c.reset()
+
+    def peers(self, s):
+        status, out, said = flow.run("-c", s.path, "-p", s.directory, "upstreams", "--json")
+        self.assertEqual(status, 0, said)
+        return {p["peer"]: p for p in json.loads(out)["peers"]}
+
+    def test_in_flight(self):
+        a, b = self.peer(self.backend), self.peer(self.backend)
+        dead = self.closed_port()
+        s = self.server(self.CONFIGURATION % (dead, 2), main="workers 2;\n", a=a, b=b)
+        until = time.monotonic() + self.SECONDS
+        failures, most = [], 0
+
+        def run(number):
+            try:
+                self.talk(s, random.Random(number), until)
+            except Exception as e:
+                failures.append(e)
+
+        threads = [threading.Thread(target=run, args=(n,)) for n in range(self.CLIENTS)]
+        for t in threads:
+            t.start()
+        retries = 2
+        while time.monotonic() < until:
+            seen = [p["in_flight"] for p in self.peers(s).values()]
+            self.assertLess(max(seen), 12 * self.CLIENTS + 1)
+            most = max(most, *seen)
+            # what is under way began under another snapshot
+            retries = 3 - retries
+            s.write("server.conf", "pid \"server.pid\";\nworkers 2;\n" + self.CONFIGURATION % (dead, retries))
+            self.assertEqual(flow.run("-c", s.path, "-p", s.directory, "-s", "reload")[0], 0)
+            time.sleep(0.2)
+        for t in threads:
+            t.join()
+        self.assertEqual(failures, [])
+        self.assertGreater(most, 0)
+        flow.wait_for(lambda: not any(p["in_flight"] for p in self.peers(s).values()), 10 * flow.SLOW)
+        peers = self.peers(s)
+        for name, p in peers.items():
+            self.assertGreater(p["taken"], 0, name)
+            self.assertGreater(p["failed"], 0, name)
+        # and it stays so: nothing comes late, and takes one off that was counted off before
+        time.sleep(0.5)
+        self.assertEqual([p["in_flight"] for p in self.peers(s).values()], [0, 0, 0])
 
 
 class Shared(flow.Case):
