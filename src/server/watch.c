@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * inotify. Each path is walked from the root: where a symbolic link stands, or the path ends, the directory is
- * watched for that name; where nothing stands yet, for what is missing. The descriptor stays the
- * same over all sets, so nothing that happens between two of them is lost.
+ * watched for that name; where nothing stands yet, for what is missing. Directories on the way tell no more than
+ * that they are moved themselves. The descriptor stays the same over all sets, so nothing that happens between
+ * two of them is lost.
  */
 #include "server/watch.h"
 
@@ -34,6 +35,7 @@ static const uint32_t mask = IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_F
 struct watch_place {
 	struct watch_place *next;
 	int wd;
+	bool whole;                     /* what happens in it; else that it is moved, with all below it */
 	struct slice path;
 	struct wish {                   /* names with * ? [ */
 		const char *pattern;
@@ -65,22 +67,25 @@ find_place(const struct watch *w, int wd)
 
 /* Two ways to spell a directory lead to one place. NULL: it cannot be watched. */
 static struct watch_place *
-add_place(struct watch *w, struct slice path)
+add_place(struct watch *w, struct slice path, bool whole)
 {
 	struct watch_place *place = map_find(&w->by_path, path);
+	bool known = place != NULL;
 
-	if (place != NULL)
+	if (known && (place->whole || !whole))
 		return place;
-	if (w->by_path.count >= WATCH_DIRECTORIES_MAX) {
+	if (!known && w->by_path.count >= WATCH_DIRECTORIES_MAX) {
 		miss(w, path, "there are too many directories");
 		return NULL;
 	}
 	path = arena_slice(&w->arena, path);
 
-	int wd = inotify_add_watch(w->fd, path.at, mask);
+	int wd = inotify_add_watch(w->fd, path.at, whole ? mask : IN_MOVE_SELF | IN_ONLYDIR | IN_MASK_ADD);
 
 	if (wd < 0) {
-		miss(w, path, strerror(errno));
+		/* What may be passed through need not be readable. */
+		if (whole || errno != EACCES)
+			miss(w, path, strerror(errno));
 		return NULL;
 	}
 	place = find_place(w, wd);
@@ -89,7 +94,9 @@ add_place(struct watch *w, struct slice path)
 		*place = (struct watch_place){ .next = w->places, .wd = wd, .path = path };
 		w->places = place;
 	}
-	map_add(&w->by_path, path, place);
+	place->whole |= whole;
+	if (!known)
+		map_add(&w->by_path, path, place);
 	return place;
 }
 
@@ -107,7 +114,7 @@ key_of(struct arena *a, const struct watch_place *place, struct slice name)
 static void
 want_name(struct watch *w, struct slice directory, struct slice name)
 {
-	struct watch_place *place = add_place(w, directory);
+	struct watch_place *place = add_place(w, directory, true);
 
 	if (place != NULL)
 		(void)map_add(&w->names, key_of(&w->arena, place, name), place);
@@ -116,7 +123,7 @@ want_name(struct watch *w, struct slice directory, struct slice name)
 static void
 want_pattern(struct watch *w, struct slice directory, struct slice pattern)
 {
-	struct watch_place *place = add_place(w, directory);
+	struct watch_place *place = add_place(w, directory, true);
 	struct wish *wish;
 
 	if (place == NULL)
@@ -242,7 +249,9 @@ walk_on(struct walk *k, struct slice piece, struct slice rest)
 
 	bool there = lstat(k->at, &about) == 0, leads = there && S_ISDIR(about.st_mode) && rest.n > 0;
 
-	if (!leads)
+	if (leads)
+		(void)add_place(k->w, here(k), false);
+	else
 		want_name(k->w, slice_make(k->at, directory), piece);
 	if (there && S_ISLNK(about.st_mode))
 		return follow(k, directory, rest);
@@ -339,7 +348,7 @@ is_wanted(struct watch *w, const struct watch_place *place, const char *text)
 	for (const struct wish *wish = place->patterns; wish != NULL; wish = wish->next)
 		if (fnmatch(wish->pattern, text, FNM_PERIOD) == 0)
 			return true;
-	return w->retries && text[0] != '.' && slice_ends(name, SLICE(".conf"));
+	return w->retries && place->whole && text[0] != '.' && slice_ends(name, SLICE(".conf"));
 }
 
 static bool

@@ -90,6 +90,25 @@ class Watch(flow.Case):
         self.put(s, "2/x.conf", 'server { listen 127.0.0.1:@port2@; return 200 "again"; }')
         self.serves(s, "again", "port2")
 
+    def test_what_it_lies_in(self):
+        """A directory far above the configuration goes, and another comes; it goes, and comes again."""
+        above = os.path.join(self.directory(), "above")
+        s = self.watched('include "%s/mid/sites/*.conf";\n' % above + ONE)
+        for name in ("above", "other"):
+            os.makedirs(os.path.join(os.path.dirname(above), name, "mid/sites"))
+        for name in ("above", "other"):
+            self.put(s, "%s/../%s/mid/sites/x.conf" % (above, name), 'server { listen 127.0.0.1:@port2@; return 200 "%s"; }' % name)
+        self.serves(s, "above", "port2")
+        os.rename(above, above + ".old")
+        os.rename(above[:-5] + "other", above)
+        self.serves(s, "other", "port2")
+        os.rename(above, above + ".away")
+        flow.wait_for(lambda: not flow.listening(s.address("port2")), flow.TIME * flow.SLOW)
+        os.rename(above + ".away", above)
+        self.serves(s, "other", "port2")
+        self.put(s, above + "/mid/sites/x.conf", 'server { listen 127.0.0.1:@port2@; return 200 "again"; }')
+        self.serves(s, "again", "port2")
+
     def test_its_own_logs(self):
         """What the server writes beside its configuration is no change of it."""
         s = self.watched('server { listen 127.0.0.1:@port@; access_log "access.log"; return 200 "one"; }\n')
