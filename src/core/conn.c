@@ -55,7 +55,6 @@ conn_count(struct conn *c, uint64_t by)
 static struct conn *
 conn_new(struct engine *e, int fd, enum side side, struct flow *flow)
 {
-	static uint64_t number;
 	struct conn *c = e->free_conns[side];
 	size_t size = side == SIDE_CLIENT ? sizeof(*c) : offsetof(struct conn, remote);
 
@@ -77,7 +76,8 @@ conn_new(struct engine *e, int fd, enum side side, struct flow *flow)
 	c->backlog_end = &c->backlog;
 	c->write_timeout = c->idle_timeout = CONN_TIMEOUT;
 	c->opened = c->touched = clock_ms();
-	c->number = ++number;
+	engine_count(&e->shared->numbers, 1);
+	c->number = e->shared->numbers;
 	c->all_next = e->conns;
 	c->all_back = &e->conns;
 	if (e->conns != NULL)

@@ -362,6 +362,20 @@ adopt(struct master *m, struct slot *s, pid_t pid, int channel)
 		kill(pid, SIGKILL);
 }
 
+static uint64_t
+last_number(const struct master *m)
+{
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < m->slot_room; i++)
+		last = MAX_OF(last, m->slots[i]->shared->numbers);
+	for (const struct slot *s = m->leavers; s != NULL; s = s->next)
+		last = MAX_OF(last, s->shared->numbers);
+	for (size_t i = 0; i < m->place_count; i++)
+		last = MAX_OF(last, m->places[i]->numbers);
+	return last;
+}
+
 /* What was there is no more; what was done stays in the sums. */
 static void
 clear_place(struct worker_shared *w)
@@ -387,6 +401,8 @@ spawn(struct master *m, struct slot *s)
 		return;
 	}
 	clear_place(s->shared);
+	/* Who saw a connection of the one before it, and names it now, means no other. */
+	s->shared->numbers = last_number(m);
 	process_block_signals(&before);
 	pid_t pid = fork();
 	if (pid == 0) {

@@ -341,6 +341,29 @@ class Control(flow.Case):
         self.verb(s, "enable", names[3])
         self.assertEqual(self.states(s), dict(zip(names, ["up"] * 4)))
 
+    def test_kick_of_one_that_died(self):
+        """The number of a connection is no other's, in a worker's successor neither."""
+        s = self.web(workers=1)
+        s.expect_report = True
+        with s.client() as c:
+            c.send(flow.request("/p/x"))
+            self.assertEqual(c.answer().status, 200)
+            old = [r["id"] for r in self.json(s, "connections")["connections"]]
+        for end in (lambda: os.kill(s.workers()[0], signal.SIGKILL), lambda: self.verb(s, "worker", "1", "restart")):
+            before = s.workers()
+            end()
+            flow.wait_for(lambda: s.workers() != before and len(s.workers()) == 1 and flow.listening(s.address()))
+            with s.client() as c:
+                c.send(flow.request("/p/x"))
+                self.assertEqual(c.answer().status, 200)
+                new = [r["id"] for r in self.json(s, "connections")["connections"]]
+                for number in old:
+                    self.assertIn("there is no connection", self.verb(s, "kick", number, status=1))
+                self.assertFalse(set(old) & set(new))
+                old += new
+                c.send(flow.request("/p/x"))
+                self.assertEqual(c.answer().status, 200)
+
     def test_drain(self):
         s = self.web()
         names = list(self.peers(s))
