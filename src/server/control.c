@@ -57,6 +57,9 @@ close_client(struct control_client *k, bool owner)
 	control_forget_asked(k);
 	control_forget_look(k, owner);
 	k->stage = CONTROL_OVER;
+	/* A child that was forked meanwhile has it, too. */
+	if (owner)
+		shutdown(k->fd, SHUT_RDWR);
 	close(k->fd);
 	if (!owner) {
 		on_rest(&k->rest);
@@ -75,11 +78,11 @@ drop(struct control_client *k)
 
 /* A close with bytes unread would take the answer back. */
 static void
-drop_rest(struct control_client *k)
+drop_rest(int fd)
 {
 	char room[4096];
 
-	for (int i = 0; i < 16 && recv(k->fd, room, sizeof(room), MSG_DONTWAIT) > 0; i++)
+	for (int i = 0; i < 16 && recv(fd, room, sizeof(room), MSG_DONTWAIT) > 0; i++)
 		continue;
 }
 
@@ -96,14 +99,15 @@ write_answer(struct control_client *k)
 			break;
 		k->sent += n > 0 ? (size_t)n : 0;
 	}
-	drop_rest(k);
+	drop_rest(k->fd);
 	drop(k);
 }
 
 void
 control_finish(struct control_client *k)
 {
-	report_end(&k->report);
+	if (!k->told)
+		report_end(&k->report);
 	k->stage = CONTROL_WRITING;
 	deadline_set(&k->master->loop, &k->deadline, ANSWER_TIME);
 	write_answer(k);
@@ -210,6 +214,7 @@ take_client(struct master *m, int fd)
 
 	if (c->count == CLIENTS_MOST) {
 		(void)!send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		drop_rest(fd);
 		close(fd);
 		return;
 	}

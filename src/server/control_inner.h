@@ -52,7 +52,9 @@ struct control_client {
 	uint64_t matched, shown;
 	pid_t replaced;
 	pid_t looker;                   /* a child that looks; 0: none, or it has ended: */
-	int look_status, look_fd;       /* of waitpid; what it writes, 0: none */
+	int look_status;                /* of waitpid */
+	bool look_late;
+	bool told;                      /* the child has answered */
 };
 
 /* The answer is whole. */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * explain and routes of what runs: a short-lived child builds the snapshot from the bundle that is served, and looks.
- * The master only carries what it wrote, and ends it when it takes too long or nobody waits any more.
+ * It answers whoever asked by itself; the master ends it when it takes too long.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,7 +16,10 @@
 #include "server/control_inner.h"
 #include "server/explain.h"
 
-enum { LOOK_TIME = 10 * 1000 };         /* ms */
+enum {
+	LOOK_TIME = 10 * 1000,                  /* ms */
+	LOOK_MAX = 64 * 1024 * 1024             /* bytes of an answer, as who asks takes them */
+};
 
 /* ------------------------------------------------------------------ the child */
 
@@ -50,11 +53,50 @@ look(const struct control_client *k, struct arena *a, FILE *to)
 	return (routes ? explain_routes : explain_question)(&in, words, r->count - 1, to, to);
 }
 
+static bool
+tell(int fd, struct slice text)
+{
+	struct pollfd room = { .fd = fd, .events = POLLOUT };
+
+	while (text.n != 0) {
+		ssize_t n = send(fd, text.at, text.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n >= 0)
+			text = slice_after(text, (size_t)n);
+		else if (errno == EAGAIN)
+			(void)poll(&room, 1, -1);
+		else if (errno != EINTR)
+			return false;
+	}
+	return true;
+}
+
+/* A part of it would be taken for all. */
+static bool
+answer(int fd, struct slice text, bool good)
+{
+	struct report r;
+	struct slice line;
+
+	report_init(&r, LOOK_MAX);
+	while (slice_split(&text, '\n', &line))
+		report_whole_line(&r, good ? '>' : '-', line);
+	if (r.dropped != 0) {
+		report_free(&r);
+		report_line(&r, '-', "that is more than %d MiB", LOOK_MAX / 1024 / 1024);
+		r.dropped = 0;
+	}
+	report_end(&r);
+	return tell(fd, slice_make(r.at, r.n));
+}
+
 NORETURN static void
 run_child(const struct control_client *k)
 {
 	struct arena arena;
 	sigset_t none;
+	char *text = NULL;
+	size_t n = 0;
 
 	for (int number = 1; number < NSIG; number++)
 		signal(number, number == SIGPIPE ? SIG_IGN : SIG_DFL);
@@ -64,11 +106,13 @@ run_child(const struct control_client *k)
 	binding_let_go(&k->master->bindings);
 	arena_init(&arena, NULL, 0);
 
-	FILE *to = fdopen(k->look_fd, "w");
+	FILE *to = open_memstream(&text, &n);
 	int status = to == NULL ? EXPLAIN_FAILED : look(k, &arena, to);
+	bool told = to != NULL && fflush(to) == 0 &&
+	    answer(k->fd, slice_make(text, n), status == EXPLAIN_GOOD);
 
 	/* Not exit: what the master has registered to run at its end is not the child's. */
-	_exit(to != NULL && fflush(to) == 0 ? status : EXPLAIN_FAILED);
+	_exit(told ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
 /* ------------------------------------------------------------------ the master */
@@ -78,23 +122,7 @@ control_forget_look(struct control_client *k, bool owner)
 {
 	if (owner && k->looker > 0)
 		kill(k->looker, SIGKILL);
-	if (k->look_fd > 0)
-		close(k->look_fd);
 	k->looker = 0;
-	k->look_fd = 0;
-}
-
-static void
-take_text(struct control_client *k, char kind)
-{
-	char *room = memory_try(REPORT_MAX);
-	struct slice text, line;
-	ssize_t n = room == NULL ? 0 : pread(k->look_fd, room, REPORT_MAX, 0);
-
-	text = slice_make(room, n > 0 ? (size_t)n : 0);
-	while (slice_split(&text, '\n', &line))
-		report_whole_line(&k->report, kind, line);
-	free(room);
 }
 
 static bool
@@ -104,19 +132,27 @@ has_looked(struct control_client *k)
 
 	if (k->looker != 0)
 		return false;
-	if (!WIFEXITED(status))
+	k->told = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
+	if (k->told)
+		return true;
+	/* Behind what it has told of a line. */
+	report_line(&k->report, '\n', "%s", "");
+	if (k->look_late)
+		report_line(&k->report, '-', "it took longer than %d s", LOOK_TIME / 1000);
+	else if (WIFSIGNALED(status))
 		report_line(&k->report, '-', "who looked was ended by signal %d", WTERMSIG(status));
 	else
-		take_text(k, WEXITSTATUS(status) == EXPLAIN_GOOD ? '>' : '-');
-	control_forget_look(k, true);
+		report_line(&k->report, '-', "who looked could not tell");
 	return true;
 }
 
+/* It ends in a moment; until then it may still be telling. */
 static void
 is_late(struct control_client *k)
 {
-	control_forget_look(k, true);
-	control_refuse(k, "it took longer than %d s", LOOK_TIME / 1000);
+	k->look_late = true;
+	kill(k->looker, SIGKILL);
+	control_wait(k, has_looked, is_late, LOOK_TIME);
 }
 
 void
@@ -124,12 +160,6 @@ control_look(struct control_client *k)
 {
 	sigset_t before;
 
-	k->look_fd = memfd_create("look", MFD_CLOEXEC);
-	if (k->look_fd < 0) {
-		k->look_fd = 0;
-		control_refuse(k, "there is no file to look with: %s", strerror(errno));
-		return;
-	}
 	fflush(NULL);
 	process_block_signals(&before);
 	k->looker = fork();
@@ -144,7 +174,6 @@ control_look(struct control_client *k)
 		return;
 	}
 	k->looker = 0;
-	control_forget_look(k, true);
 	control_refuse(k, "there is no process to look with: %s", strerror(error));
 }
 

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`server explain` says what the running server does: seeded configurations, and questions that both are asked."""
 import json
+import os
 import random
 import re
+import signal
+import socket
 import subprocess
+import time
 
 import flow
 
@@ -256,10 +260,15 @@ class Running(flow.Case):
             f.write(text.replace('404 "one"', '404 "two"'))
         self.assertIn('404 "two"', self.ask(s, "routes"))
         self.assertIn('404 "one"', self.ask(s, "routes", "--running"))
-        self.assertIn('404 "one"', self.ask(s, "--socket", s.directory + "/server.control", "explain", "--running", url))
+        where = s.directory + "/server.control"
+        self.assertIn('404 "one"', self.ask(s, "--socket", where, "explain", "--running", url))
+        self.assertIn('404 "one"', self.ask(s, "explain", "--running", url, "--socket", where))
+        self.assertIn('404 "one"', self.ask(s, "routes", "--socket=" + where))
+        self.assertEqual(self.ask(s, "--json", "routes", "--running"), self.ask(s, "routes", "--running", "--json"))
+        self.assertEqual(self.ask(s, "--json", "explain", url), self.ask(s, "explain", url, "--json"))
         self.ask(s, "-s", "reload")
         self.assertIn('404 "two"', self.ask(s, "explain", url, "--running"))
-        self.assertEqual(len(s.workers()), 1)
+        flow.wait_for(lambda: len(s.workers()) == 1)
 
     def test_wrong_words(self):
         s = self.server('server a { listen 127.0.0.1:@port@; return 200; }\n')
@@ -270,16 +279,38 @@ class Running(flow.Case):
     def test_many_routes(self):
         """An answer of megabytes, and several who ask at once."""
         s = self.server("server a { listen 127.0.0.1:@port@;\n" + "".join(
-            'route = /%s%d { return 200 "%d"; }\n' % ("long" * 20, i, i) for i in range(8000)) + "}\n")
+            'route = /%s%d { return 200 "%d"; }\n' % ("long" * 20, i, i) for i in range(26000)) + "}\n")
         plain = self.ask(s, "routes")
-        self.assertGreater(len(plain), 1 << 20)
+        self.assertGreater(len(plain), 4 << 20)
         self.assertEqual(self.ask(s, "routes", "--running"), plain)
+        self.assertEqual(len(json.loads(self.ask(s, "routes", "--running", "--json"))["servers"][0]["routes"]), 26000)
         asked = [self.process(flow.SERVER, "-c", s.path, "explain", "http://a:%d/%s7999" % (s.port, "long" * 20), "--running",
                               stdout=subprocess.PIPE) for _ in range(4)]
         for p in asked:
             out, _ = p.communicate(timeout=flow.TIME * flow.SLOW)
             self.assertIn(b'answers 200 "7999"', out)
-        self.assertEqual(len(s.workers()), 1)
+        flow.wait_for(lambda: len(s.workers()) == 1)
+
+    def test_who_looks_holds_nobody(self):
+        s = self.server('server a { listen 127.0.0.1:@port@; return 200; }\n' + "".join(
+            "upstream u%d { server 127.0.0.1:1; }\n" % i for i in range(5000)))
+        workers = s.workers()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.settimeout(flow.TIME)
+            other.connect(s.directory + "/server.control")
+            asked = self.process(flow.SERVER, "-c", s.path, "routes", "--running", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            looker = flow.wait_for(lambda: set(s.workers()) - set(workers)).pop()
+            os.kill(looker, signal.SIGSTOP)
+            # It has the socket of this one, too, which ends all the same.
+            began = time.monotonic()
+            other.sendall(b"status\n")
+            while other.recv(65536):
+                pass
+            self.assertLess(time.monotonic() - began, 5)
+            os.kill(looker, signal.SIGKILL)
+        out, err = asked.communicate(timeout=flow.TIME * flow.SLOW)
+        self.assertEqual((asked.returncode, out), (1, b""))
+        self.assertIn(b"who looked was ended by signal 9", err)
 
 
 if __name__ == "__main__":
