@@ -304,6 +304,19 @@ take_option(struct options *o, int letter)
 	}
 }
 
+/* `--socket=PATH`, or it and the next word. */
+static bool
+take_socket(struct options *o, char ***at)
+{
+	if (strncmp(**at, "--socket=", 9) == 0)
+		o->socket = **at + 9;
+	else if (strcmp(**at, "--socket") == 0 && (*at)[1] != NULL)
+		o->socket = *++*at;
+	else
+		return false;
+	return true;
+}
+
 /* Options of ours may stand among its words. */
 static bool
 take_verb(struct options *o, char **argv)
@@ -316,11 +329,7 @@ take_verb(struct options *o, char **argv)
 	for (char **at = argv; *at != NULL; at++) {
 		if (strcmp(*at, "--json") == 0)
 			o->json = true;
-		else if (strncmp(*at, "--socket=", 9) == 0)
-			o->socket = *at + 9;
-		else if (strcmp(*at, "--socket") == 0 && at[1] != NULL)
-			o->socket = *++at;
-		else
+		else if (!take_socket(o, &at))
 			o->verb[o->verb_count++] = *at;
 	}
 	q = (struct control_question){ .words = o->verb, .count = o->verb_count };
@@ -377,10 +386,14 @@ tell(struct options *o)
 	return status;
 }
 
-/* Verbs that look at a configuration; `--running`: the master's, which it is asked for. False: it is another. */
+/*
+ * Verbs that look at a configuration; `--running`, or where it is asked: the master's, which it is asked for. False:
+ * it is another.
+ */
 static bool
 take_look(struct options *o, char **argv)
 {
+	static char json[] = "--json";
 	bool routes = strcmp(argv[0], "routes") == 0, runs = false;
 	size_t count = 0;
 
@@ -389,9 +402,13 @@ take_look(struct options *o, char **argv)
 	for (char **at = argv; *at != NULL; at++)
 		if (strcmp(*at, "--running") == 0)
 			runs = true;
-		else
+		else if (!take_socket(o, &at))
 			argv[count++] = *at;
-	o->action = runs ? ACTION_ASK : routes ? ACTION_ROUTES : ACTION_EXPLAIN;
+	/* In front of the verb it means the same; where the list ended there is room for it. */
+	if (o->json)
+		argv[count++] = json;
+	o->json = false;
+	o->action = runs || o->socket != NULL ? ACTION_ASK : routes ? ACTION_ROUTES : ACTION_EXPLAIN;
 	o->verb = (const char **)argv;
 	o->verb_count = count;
 	return true;

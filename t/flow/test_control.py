@@ -178,6 +178,42 @@ class Control(flow.Case):
             self.assertEqual(c.answer().status, 200)
             flow.wait_for(lambda: len(self.json(s, "snapshots")["snapshots"]) == 1)
 
+    def test_in_order(self):
+        """Rows are in the order of the workers, whoever of them was slow to answer."""
+        s = self.web(workers=2)
+        os.kill(self.json(s, "status")["workers"][0]["pid"], signal.SIGSTOP)
+        rows = []
+        asking = threading.Thread(target=lambda: rows.extend(self.json(s, "snapshots")["snapshots"]))
+        asking.start()
+        time.sleep(0.3)
+        os.kill(self.json(s, "status")["workers"][0]["pid"], signal.SIGCONT)
+        asking.join()
+        self.assertEqual([r["worker"] for r in rows], ["1", "2"])
+
+    def test_strange_names(self):
+        """Programs get what was written; a terminal nothing that it would follow."""
+        s = self.server('upstream "a\u009b31m" { server "unix:/tmp/\\x1b[31m\\xc2\\x9b\\"\\t"; server "unix:/tmp/\\xff"; }\n'
+                        'server "-" { listen 127.0.0.1:@port@; listen 127.0.0.1:@port2@; route "/ü\u009b" { return 200; } route { proxy "a\u009b31m"; } }\n')
+        names = [p["peer"] for p in self.json(s, "upstreams")["peers"]]
+        self.assertEqual(names, ["a\u009b31m/unix:/tmp/\x1b[31m\u009b\"\t", "a\u009b31m/unix:/tmp/\ufffd"])
+        with s.client() as c:
+            c.send(flow.request("/ü\u009b"))
+            self.assertEqual(c.answer().status, 400)
+        with s.client(), s.client("port2"):
+            rows = flow.wait_for(lambda: len(r := self.json(s, "connections", "side=client")["connections"]) == 2 and r)
+            self.assertEqual({(r["server"], r["upstream"]) for r in rows}, {("-", None)})
+        for words in (["upstreams"], ["connections"], ["routes"], ["routes", "--running"], ["explain", "http://x:%d/" % s.port],
+                      ["explain", "http://x:%d/" % s.port, "--running"], ["explain", "http://x:%d/" % s.port, "--json"]):
+            out = self.verb(s, *words)
+            if "--json" not in words:
+                self.assertTrue(all(c.isprintable() or c == "\n" for c in out), (words, out))
+        self.assertIn("control bytes", self.verb(s, "drain", "a\u009b", status=1))
+
+    def test_nowhere_to_write(self):
+        s = self.web(workers=1)
+        with open("/dev/full", "w") as full:
+            self.assertEqual(self.process(flow.SERVER, "-c", s.path, "status", stdout=full).wait(flow.TIME * flow.SLOW), 1)
+
     # -------------------------------------------------------------- what is asked for
 
     def test_mode_and_end(self):
@@ -232,6 +268,8 @@ class Control(flow.Case):
             c.sendall(b"sta")
             held.append(c)
         self.assertEqual(self.raw(s, b""), b"-too many ask at once\n.\n")
+        for _ in range(20):
+            self.assertEqual(self.verb(s, "status", status=1), "server: too many ask at once\n")
         held[0].sendall(b"tus\n")
         self.assertTrue(held[0].recv(16).startswith(b"*server"))
         self.assertIn(b"did not come in time", held[1].recv(1000) if held[1].settimeout(flow.TIME * flow.SLOW) is None else b"")
