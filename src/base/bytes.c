@@ -263,6 +263,18 @@ utf8_length(struct slice s)
 	return n;
 }
 
+bool
+utf8_printable(struct slice s, size_t *n)
+{
+	unsigned char c = (unsigned char)s.at[0];
+	size_t length = utf8_length(s);
+
+	*n = MAX_OF(length, (size_t)1);
+	/* U+0080 to U+009F are control characters, too. */
+	return length != 0 && c >= 0x20 && c != 0x7f &&
+	    !(length == 2 && c == 0xc2 && (unsigned char)s.at[1] < 0xa0);
+}
+
 /* RFC 8259 7. */
 static void
 put_json_escape(struct builder *b, unsigned char c)

@@ -190,6 +190,8 @@ void builder_hex(struct builder *b, uint64_t number);               /* lower cas
 PRINTF(2, 3) void builder_printf(struct builder *b, const char *format, ...);
 /* The length of the character that `s`, not empty, starts with; 0: it is none (RFC 3629 4). */
 size_t utf8_length(struct slice s);
+/* *n: that, or 1. False: it is none, or a control character, which a terminal would follow. */
+bool utf8_printable(struct slice s, size_t *n);
 /*
  * As the inside of a JSON string: quotes, backslash, control bytes and bytes that are not UTF-8 are
  * escaped.

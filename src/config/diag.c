@@ -16,25 +16,6 @@ diag_init(struct diag *d, struct arena *arena, struct sources *sources)
 	*d = (struct diag){ .arena = arena, .sources = sources };
 }
 
-/* Bytes of the UTF-8 character at `at`; 0 when it is broken (RFC 3629 4). */
-static size_t
-character_size(struct slice s, size_t at)
-{
-	unsigned char c = (unsigned char)s.at[at];
-	size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
-
-	if (n > s.n - at)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if (((unsigned char)s.at[at + i] & 0xc0) != 0x80)
-			return 0;
-	unsigned char second = n > 2 ? (unsigned char)s.at[at + 1] : 0x80;
-	if ((c == 0xe0 && second < 0xa0) || (c == 0xed && second > 0x9f) ||
-	    (c == 0xf0 && second < 0x90) || (c == 0xf4 && second > 0x8f))
-		return 0;
-	return n;
-}
-
 struct slice
 diag_word(struct slice word)
 {
@@ -42,7 +23,7 @@ diag_word(struct slice word)
 		return word;
 	size_t n = 0;
 	for (size_t size; n < WORD_MAX; n += MAX_OF(size, (size_t)1))
-		size = character_size(word, n);
+		size = utf8_length(slice_after(word, n));
 	return slice_first(word, n);
 }
 
@@ -146,15 +127,11 @@ source_of(const struct diag *d, struct span at)
 static void
 put_clean(FILE *to, struct slice s)
 {
-	for (size_t i = 0, n; i < s.n; i += MAX_OF(n, (size_t)1)) {
-		unsigned char c = (unsigned char)s.at[i];
-
-		n = character_size(s, i);
-		if (n == 0 || (c < 0x20 && c != '\t') || c == 0x7f ||
-		    (c == 0xc2 && (unsigned char)s.at[i + 1] < 0xa0))
-			fputc('?', to);
-		else
+	for (size_t i = 0, n; i < s.n; i += n) {
+		if (utf8_printable(slice_after(s, i), &n) || s.at[i] == '\t')
 			fwrite(s.at + i, 1, n, to);
+		else
+			fputc('?', to);
 	}
 }
 
@@ -163,7 +140,7 @@ static void
 put_width(FILE *to, struct slice s, const char *marks)
 {
 	for (size_t i = 0, n; i < s.n; i += MAX_OF(n, (size_t)1)) {
-		n = character_size(s, i);
+		n = utf8_length(slice_after(s, i));
 		if (marks != NULL)
 			fputc(i == 0 ? marks[0] : marks[1], to);
 		else

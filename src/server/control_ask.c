@@ -90,14 +90,6 @@ have_all_answered(struct control_client *k)
 	return true;
 }
 
-static void
-say_missing(struct control_client *k)
-{
-	for (size_t i = 0; i < k->asked_count; i++)
-		if (k->asked[i].pid != 0)
-			report_line(&k->report, '!', "worker %s does not answer", k->asked[i].name);
-}
-
 /* ------------------------------------------------------------------ answers */
 
 static size_t
@@ -121,7 +113,8 @@ take_rows(struct control_client *k, struct slice rows)
 		k->shown += report_take_rows(&k->report, line);
 }
 
-static void
+/* False: there is no answer in it. */
+static bool
 take_file(struct control_client *k, int fd)
 {
 	struct control_answer a;
@@ -129,13 +122,14 @@ take_file(struct control_client *k, int fd)
 	char *rows;
 
 	if (read_some(fd, &a, sizeof(a), at) != sizeof(a))
-		return;
+		return false;
 	k->matched += a.matched;
 	a.size = MIN_OF(a.size, (uint64_t)REPORT_MAX);
 	rows = a.size != 0 ? memory_try(a.size) : NULL;
 	if (rows != NULL)
 		take_rows(k, slice_make(rows, read_some(fd, rows, a.size, at + sizeof(a))));
 	free(rows);
+	return true;
 }
 
 void
@@ -144,11 +138,21 @@ control_take_answer(struct control_client *k, struct slot *s)
 	for (size_t i = 0; i < k->asked_count; i++) {
 		struct control_asked *a = &k->asked[i];
 
-		if (a->pid != s->pid || a->fd < 0)
-			continue;
-		take_file(k, a->fd);
-		close(a->fd);
-		*a = (struct control_asked){ .fd = -1 };
+		if (a->pid == s->pid)
+			a->pid = 0;
+	}
+}
+
+/* In the order of the workers, whoever was the first to answer. */
+static void
+gather(struct control_client *k)
+{
+	for (size_t i = 0; i < k->asked_count; i++) {
+		const struct control_asked *a = &k->asked[i];
+
+		/* Of one that could not be asked it was said why. */
+		if (a->fd >= 0 && (a->pid != 0 || !take_file(k, a->fd)))
+			report_line(&k->report, '!', "worker %s does not answer", a->name);
 	}
 }
 
@@ -157,10 +161,16 @@ control_take_answer(struct control_client *k, struct slot *s)
 static void
 end_connections(struct control_client *k)
 {
-	say_missing(k);
-	if (k->matched > k->shown)
-		report_line(&k->report, '!', "%llu more are not shown: limit=%u",
-		    (unsigned long long)(k->matched - k->shown), k->order.filter.limit);
+	unsigned long long more;
+
+	gather(k);
+	more = k->matched - MIN_OF(k->matched, k->shown);
+	if (more != 0 && k->shown >= k->order.filter.limit)
+		report_line(&k->report, '!', "%llu more are not shown: limit=%u", more,
+		    k->order.filter.limit);
+	else if (more != 0)
+		report_line(&k->report, '!', "%llu more have no room here", more);
+	k->report.dropped = 0;
 }
 
 static bool
@@ -204,6 +214,7 @@ was_kicked(struct control_client *k)
 {
 	if (!have_all_answered(k))
 		return false;
+	gather(k);
 	if (k->matched == 0)
 		report_line(&k->report, '-', "there is no connection " SLICE_FORMAT,
 		    SLICE_ARG(k->request.words[1]));
@@ -277,13 +288,16 @@ control_find_worker(struct control_client *k, struct slice number)
 static bool
 has_snapshots(struct control_client *k)
 {
-	return have_all_answered(k);
+	if (!have_all_answered(k))
+		return false;
+	gather(k);
+	return true;
 }
 
 static void
 late_snapshots(struct control_client *k)
 {
-	say_missing(k);
+	gather(k);
 	control_finish(k);
 }
 

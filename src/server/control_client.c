@@ -107,7 +107,15 @@ say(int fd, struct slice request)
 	return true;
 }
 
-/* To the end; `at` is the caller's to free. */
+static bool
+is_whole(struct slice answer)
+{
+	return slice_is(answer, ".\n") || slice_ends(answer, SLICE("\n.\n"));
+}
+
+/*
+ * To its last line: behind that there is nothing that is waited for. `at` is the caller's to free.
+ */
 static bool
 hear(int fd, struct slice *answer)
 {
@@ -124,6 +132,8 @@ hear(int fd, struct slice *answer)
 			return false;
 		}
 		n += got > 0 ? (size_t)got : 0;
+		if (is_whole(slice_make(at, n)))
+			break;
 		if (n == room && room < ANSWER_MAX)
 			at = memory_realloc(at, room *= 2);
 		if (n == room)
@@ -147,18 +157,45 @@ struct grid {
 	bool single;
 };
 
-/* As a byte of it was before it was written; nothing that a terminal would follow. */
+/* As it was before it was written. */
 static void
 unescape(struct builder *b, struct slice text)
 {
 	for (size_t i = 0; i < text.n; i++) {
 		char c = text.at[i];
+		int high, low;
 
-		if (c == '\\' && i + 1 < text.n && strchr("tn\\", text.at[i + 1]) != NULL) {
+		if (c == '\\' && i + 1 < text.n) {
 			c = text.at[++i];
-			builder_byte(b, c == 't' ? '\t' : c == 'n' ? '\n' : c);
+			high = i + 1 < text.n ? ascii_hex_value(text.at[i + 1]) : -1;
+			low = i + 2 < text.n ? ascii_hex_value(text.at[i + 2]) : -1;
+			if (c == 't' || c == 'n')
+				c = c == 't' ? '\t' : '\n';
+			else if (c == 'x' && high >= 0 && low >= 0) {
+				c = (char)(high << 4 | low);
+				i += 2;
+			}
+		}
+		builder_byte(b, c);
+	}
+}
+
+/* For people: whole characters, and nothing that a terminal would follow. */
+static void
+put_plain(struct builder *b, struct slice text)
+{
+	for (size_t i = 0, n; i < text.n && !b->full; i += n) {
+		struct slice rest = slice_after(text, i);
+
+		bool printable = utf8_printable(rest, &n);
+
+		if (rest.n > 1 && rest.at[0] == '\\' && strchr("tn\\-", rest.at[1]) != NULL) {
+			unescape(b, slice_first(rest, 2));
+			n = 2;
+		} else if (printable) {
+			builder_put(b, rest.at, n);
 		} else {
-			builder_byte(b, (unsigned char)c < 0x20 || c == 0x7f ? '?' : c);
+			builder_byte(b, '?');
 		}
 	}
 }
@@ -215,7 +252,7 @@ cell_text(char kind, struct slice value, char *room)
 	uint64_t n = 0;
 
 	if (kind == 's' || !slice_to_u64(value, &n))
-		unescape(&b, value);
+		put_plain(&b, value);
 	else if (kind == 'b')
 		put_bytes(&b, n);
 	else if (kind == 'd')
@@ -338,7 +375,7 @@ print_line(const struct slice line, FILE *to)
 	char room[4096];
 	struct builder b = builder_on(room, sizeof(room));
 
-	unescape(&b, slice_after(line, 1));
+	put_plain(&b, slice_after(line, 1));
 	fprintf(to, "%s%.*s\n", to == stderr ? "server: " : "", SLICE_ARG(builder_slice(&b)));
 }
 
@@ -348,7 +385,7 @@ print_whole(struct slice line)
 	char *room = memory_alloc(line.n);
 	struct builder b = builder_on(room, line.n);
 
-	unescape(&b, slice_after(line, 1));
+	put_plain(&b, slice_after(line, 1));
 	fwrite(room, 1, b.n, stdout);
 	putchar('\n');
 	free(room);
@@ -509,18 +546,28 @@ print_json(struct slice answer)
 static bool
 judge(struct slice answer, bool json)
 {
-	struct slice line;
-	bool whole = false, good = true;
+	struct slice rest = answer, line;
+	bool good = true;
 
-	while (slice_split(&answer, '\n', &line)) {
-		whole |= slice_is(line, ".");
+	while (slice_split(&rest, '\n', &line)) {
 		good &= line.n == 0 || line.at[0] != '-';
 		if (!json && line.n != 0 && (line.at[0] == '-' || line.at[0] == '!'))
 			print_line(line, stderr);
 	}
-	if (!whole)
-		process_refuse("the master's answer is cut");
-	return whole && good;
+	if (!is_whole(answer))
+		return process_refuse("the master's answer is cut");
+	return good;
+}
+
+static bool
+print(struct slice answer, bool json)
+{
+	if (json)
+		print_json(answer);
+	else
+		print_for_people(answer);
+	return (fflush(stdout) == 0 && !ferror(stdout)) ||
+	    process_refuse("the answer cannot be written: %s", strerror(errno));
 }
 
 static bool
@@ -548,7 +595,8 @@ control_ask(const struct control_question *q)
 	}
 
 	int fd = reach(q->socket);
-	bool good = fd >= 0 && say(fd, builder_slice(&b)) && hear(fd, &answer);
+	/* Who is refused at once may not have been heard to the end. */
+	bool good = fd >= 0 && (say(fd, builder_slice(&b)) || errno == EPIPE) && hear(fd, &answer);
 
 	if (!good)
 		not_asked(q->socket, fd >= 0);
@@ -556,12 +604,8 @@ control_ask(const struct control_question *q)
 		close(fd);
 	if (!good)
 		return 1;
-	if (q->json)
-		print_json(answer);
-	else
-		print_for_people(answer);
-	fflush(stdout);
-	good = judge(answer, q->json);
+	good = print(answer, q->json);
+	good &= judge(answer, q->json);
 	free((char *)(uintptr_t)answer.at);
 	return good ? 0 : 1;
 }

@@ -123,7 +123,12 @@ report_text(struct report *r, struct slice text)
 {
 	separate(r);
 	/* A row of one empty value would be no row. */
-	put_escaped(r, text.n != 0 ? text : SLICE("-"));
+	if (text.n == 0)
+		put(r, "-", 1);
+	else if (slice_is(text, "-"))
+		put(r, "\\-", 2);
+	else
+		put_escaped(r, text);
 }
 
 void

@@ -12,7 +12,7 @@
  *   .                              the end: without it the answer is not whole
  *
  * A kind is n (a number), b (bytes), d (milliseconds), r (thousandths), s (text). In texts TAB, newline and
- * backslash are \t, \n and \\; other control bytes are \xNN. `-` is a value that is not known.
+ * backslash are \t, \n and \\; other control bytes are \xNN. `-` is a value that is not known, \- one that is so.
  */
 #ifndef MILLRACE_SERVER_CONTROL_REPORT_H
 #define MILLRACE_SERVER_CONTROL_REPORT_H

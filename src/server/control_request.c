@@ -15,7 +15,7 @@ fault_of(struct slice line)
 
 		if (n == 0)
 			return "the request is not UTF-8";
-		if (((unsigned char)line.at[i] < 0x20 && line.at[i] != '\t') || line.at[i] == 0x7f)
+		if (!utf8_printable(slice_after(line, i), &n) && line.at[i] != '\t')
 			return "the request has a control byte in it";
 		i += n;
 	}

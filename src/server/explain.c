@@ -652,6 +652,8 @@ read_words(struct asking *q, const char *const *words, size_t count)
 static int
 run(struct asking *q, const char *const *words, size_t count, FILE *to)
 {
+	struct explain_plain plain;
+
 	if (!read_words(q, words, count))
 		return EXPLAIN_USAGE;
 	if (!find_listener(q))
@@ -659,10 +661,13 @@ run(struct asking *q, const char *const *words, size_t count, FILE *to)
 	if (!connect_client(q))
 		return EXPLAIN_USAGE;
 	ask(q);
-	if (q->words.json)
+	if (q->words.json) {
 		explain_print_json(&q->x, to);
-	else
-		explain_print(&q->x, to);
+		return EXPLAIN_GOOD;
+	}
+	explain_plain_begin(&plain);
+	explain_print(&q->x, plain.at);
+	explain_plain_end(&plain, to);
 	return EXPLAIN_GOOD;
 }
 

@@ -90,6 +90,14 @@ MUST_USE bool explain_url_read(
 
 /* ------------------------------------------------------------------ explain_print.c */
 
+/* Text for people, whatever stands in the files: what a terminal would follow becomes `?`. */
+struct explain_plain {
+	FILE *at;                       /* to print on */
+	char *text;
+	size_t n;
+};
+void explain_plain_begin(struct explain_plain *p);
+void explain_plain_end(struct explain_plain *p, FILE *to);
 void explain_print(const struct explanation *x, FILE *to);
 void explain_print_json(const struct explanation *x, FILE *to);
 /*

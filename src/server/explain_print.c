@@ -107,6 +107,31 @@ explain_place(struct sources *files, struct span at, FILE *to)
 
 /* ------------------------------------------------------------------ for people */
 
+void
+explain_plain_begin(struct explain_plain *p)
+{
+	*p = (struct explain_plain){ .n = 0 };
+	p->at = open_memstream(&p->text, &p->n);
+	if (p->at == NULL)
+		memory_gone();
+}
+
+void
+explain_plain_end(struct explain_plain *p, FILE *to)
+{
+	if (fclose(p->at) != 0)
+		memory_gone();
+	for (size_t i = 0, n; i < p->n; i += n) {
+		struct slice rest = slice_make(p->text + i, p->n - i);
+
+		if (utf8_printable(rest, &n) || rest.at[0] == '\n' || rest.at[0] == '\t')
+			fwrite(rest.at, 1, n, to);
+		else
+			fputc('?', to);
+	}
+	free(p->text);
+}
+
 static void
 put(FILE *to, const char *label, struct slice text)
 {

@@ -123,13 +123,18 @@ static void
 print_all(struct listing *o)
 {
 	const struct snapshot *s = o->in->snapshot;
+	struct explain_plain plain;
+	FILE *to = o->to;
 
+	explain_plain_begin(&plain);
+	o->to = plain.at;
 	for (size_t i = 0; i < s->listener_count; i++)
 		if (leads_to_wanted(o, &s->listeners[i]))
 			print_listener(o, &s->listeners[i]);
 	for (size_t i = 0; i < s->server_count; i++)
 		if (is_wanted(o, &s->servers[i]))
 			print_server(o, &s->servers[i]);
+	explain_plain_end(&plain, to);
 }
 
 /* ------------------------------------------------------------------ for programs */

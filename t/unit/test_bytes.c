@@ -250,6 +250,26 @@ with(void (*put)(struct builder *, struct slice), struct slice s)
 }
 
 static void
+knows_what_is_printed(void **state)
+{
+	static const struct {
+		struct slice text;
+		size_t n;
+	} cases[] = { { SLICE("a"), 1 }, { SLICE(" x"), 1 }, { SLICE("\xc3\xbc"), 2 }, { SLICE("\xc2\xa0"), 2 },
+		{ SLICE("\xe2\x9c\x93"), 3 }, { SLICE("\xf0\x9f\x98\x80"), 4 }, { SLICE("\0"), 0 },
+		{ SLICE("\x1b["), 0 }, { SLICE("\t"), 0 }, { SLICE("\x1f"), 0 }, { SLICE("\x7f"), 0 },
+		{ SLICE("\xc2\x80"), 0 }, { SLICE("\xc2\x9b"), 0 }, { SLICE("\xc2\x9f"), 0 },
+		{ SLICE("\xff"), 0 }, { SLICE("\xc2"), 0 }, { SLICE("\xe2\x9c"), 0 } };
+
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+		size_t n, length = utf8_length(cases[i].text);
+
+		assert_int_equal(utf8_printable(cases[i].text, &n), cases[i].n != 0);
+		assert_int_equal(n, length != 0 ? length : 1);
+	}
+}
+
+static void
 escapes_json(void **state)
 {
 	assert_slice(with(builder_json, SLICE("a\"b\\c\n\r\t\b\x1f\x7f/")),
@@ -338,6 +358,7 @@ main(void)
 		cmocka_unit_test(knows_ascii),
 		cmocka_unit_test(builds_numbers),
 		cmocka_unit_test(never_writes_past_its_room),
+		cmocka_unit_test(knows_what_is_printed),
 		cmocka_unit_test(escapes_json),
 		cmocka_unit_test(escapes_log_lines),
 		cmocka_unit_test(escapes_uris),
