@@ -69,8 +69,38 @@ adopt_peer(struct engine *e, struct snapshot *s, const struct upstream *u, const
 
 	e->shared->peers_used = true;
 
-	if (count != NULL)
-		r->states[p->index].count = count;
+	if (count == NULL)
+		return;
+	r->states[p->index].count = count;
+	r->states[p->index].current = count->turn;
+}
+
+/* Each goes on where it was: who is asked little would else ask the first ones only, reload for reload. */
+static void
+keep_turns(struct engine *e)
+{
+	const struct snapshot *s = e->snapshot;
+
+	for (size_t i = 0; s != NULL && i < s->upstream_count; i++)
+		for (size_t k = 0; k < s->upstreams[i]->peer_count; k++) {
+			const struct peer_state *state = &s->upstream_runs[i].states[k];
+
+			if (state->count != &e->uncounted)
+				state->count->turn = state->current;
+		}
+}
+
+/* Weights may be others now: nobody is owed, or owes, more than one round. */
+static void
+fit_turns(struct snapshot *s, const struct upstream *u)
+{
+	struct peer_state *states = s->upstream_runs[u->index].states;
+	int64_t round = 0;
+
+	for (size_t i = 0; i < u->peer_count; i++)
+		round += u->peers[i].weight;
+	for (size_t i = 0; i < u->peer_count; i++)
+		states[i].current = MAX_OF(-round, MIN_OF(round, states[i].current));
 }
 
 /* One block for all of it: the runs, then what they point to. */
@@ -131,10 +161,13 @@ void
 upstream_adopt(struct engine *e, struct snapshot *s)
 {
 	make_runs(s);
+	keep_turns(e);
 	each_run(e, clear_pool_idle);
-	for (size_t i = 0; i < s->upstream_count; i++)
+	for (size_t i = 0; i < s->upstream_count; i++) {
 		for (size_t k = 0; k < s->upstreams[i]->peer_count; k++)
 			adopt_peer(e, s, s->upstreams[i], &s->upstreams[i]->peers[k]);
+		fit_turns(s, s->upstreams[i]);
+	}
 	each_run(e, trim_pool);
 }
 

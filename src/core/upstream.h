@@ -59,6 +59,7 @@ struct peer_count {
 	_Atomic uint32_t in_flight;     /* exchanges, tunnels among them */
 	_Atomic uint32_t idle, open;    /* connections; written once a second */
 	_Atomic uint32_t latency;       /* us to the head of an answer, decaying; 0: none came */
+	int64_t turn;                   /* peer_state.current, on its way to the next snapshot */
 };
 
 enum { PEER_COUNTS = 2048, PEER_COUNT_TRIES = 32 };

@@ -377,6 +377,25 @@ class Listeners(Case):
                 self.assertFalse(flow.listening(s.address("port2")))
 
 
+class Turns(Case):
+    def test_go_on(self):
+        """One question between any two reloads: all are asked in turn, and a weight that was large is no debt."""
+        peers = {name: self.peer(flow.http(lambda q, name=name: flow.answer(200, name.encode()))) for name in "abc"}
+        text = "upstream u { server @a@%s; server @b@; %s } server a { listen 127.0.0.1:@port@; proxy u; }\n"
+        s = self.server(text % ("", "server @c@;"), main="workers 1;\n", **peers)
+
+        def ask(weight, third):
+            reload(s, text % (weight, third), main="workers 1;\n")
+            return s.get().text
+
+        self.assertEqual("".join(ask("", "server @c@;") for _ in range(9)), "abc" * 3)
+        self.assertEqual("".join(ask("", "") for _ in range(6)), "ab" * 3)
+        said = "".join(ask(" weight=1000", "server @c@;") for _ in range(3)) + "".join(
+            ask("", "server @c@;") for _ in range(9))
+        self.assertEqual(said[:3], "aaa")
+        self.assertLessEqual({*"abc"}, {*said[3:]})
+
+
 class EverNew(Case):
     """What a configuration no longer names is given back, however many names there were."""
 
