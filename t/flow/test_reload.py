@@ -565,11 +565,10 @@ class Processes(Case):
                 return set()
 
         self.assertTrue(listeners <= held(s.process.pid))
-        for file, words in (("reload", ("-s", "reload")), ("look", ("explain", "--running", "http://h7.x:%d/" % s.port))):
+        for words in (("-s", "reload"), ("explain", "--running", "http://h7.x:%d/" % s.port)):
             command = ("-c", s.path, "-p", s.directory, *words)
-            asking = self.asking(file, lambda n, command=command: self.assertEqual(flow.run(*command)[0], 0))
-            flow.wait_for(lambda file=file: any("/memfd:%s (deleted)" % file in h and not h & listeners
-                                                for h in map(held, set(s.workers()) - set(workers))))
+            asking = self.asking(words[0], lambda n, command=command: self.assertEqual(flow.run(*command)[0], 0))
+            flow.wait_for(lambda: any(h and not h & listeners for h in map(held, set(s.workers()) - set(workers))))
             asking.done.set()
             asking.join(flow.TIME * flow.SLOW)
             self.assertIsNone(asking.wrong)
