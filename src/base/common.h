@@ -16,7 +16,7 @@
 #define FALLTHROUGH     __attribute__((fallthrough))
 #define likely(x)       __builtin_expect(!!(x), 1)
 #define unlikely(x)     __builtin_expect(!!(x), 0)
-/* Of a rare way: a call, so that who does not go it pays nothing for its locals. */
+/* A way of its own, mostly a rare one: a call, so that others pay nothing for its locals. */
 #define APART           __attribute__((noinline))
 
 #define ARRAY_COUNT(a)  (sizeof(a) / sizeof((a)[0]))

@@ -34,7 +34,7 @@ use_block(struct scratch *s, struct scratch_block *b)
 	b->next = s->blocks;
 	s->blocks = b;
 	s->at = block_start(b);
-	s->clean = b->next == NULL ? s->at : NULL;
+	s->clean = b->next == NULL && b->size == BLOCK ? s->at : NULL;
 	s->end = (char *)b + b->size;
 	memory_hide(s->at, (size_t)(s->end - s->at));
 }
@@ -132,12 +132,6 @@ scratch_reset_slow(struct scratch *s)
 	struct scratch_block *keep = NULL;
 
 	free_later_list(s);
-	if (likely(s->blocks->next == NULL && s->blocks->size == BLOCK)) {
-		keep = s->blocks;
-		s->blocks = NULL;
-		use_block(s, keep);
-		return;
-	}
 	for (struct scratch_block *b; (b = s->blocks) != NULL;) {
 		s->blocks = b->next;
 		if (b->size == BLOCK && keep == NULL) {

@@ -19,7 +19,8 @@ struct scratch_later;
 
 struct scratch {
 	char *at, *end;                   /* the free part of the current block */
-	char *clean;                      /* where `at` is when nothing is taken at all */
+	/* where `at` is when nothing is taken at all; NULL: not of a block that a reset keeps */
+	char *clean;
 	struct scratch_block *blocks;     /* current first */
 	struct scratch_block *spare;      /* one more, kept by a reset */
 	struct scratch_later *later;      /* heap memory to free at the end of the pass */
@@ -73,8 +74,14 @@ void scratch_reset_slow(struct scratch *s);
 static inline void
 scratch_reset(struct scratch *s)
 {
-	if (s->at != s->clean || s->later != NULL)
+	if (s->at == s->clean)
+		return;
+	if (likely(s->clean != NULL && s->later == NULL)) {
+		memory_hide(s->clean, (size_t)(s->end - s->clean));
+		s->at = s->clean;
+	} else {
 		scratch_reset_slow(s);
+	}
 }
 /*
  * Memory from malloc that may still be looked at in this pass: untouched until the next

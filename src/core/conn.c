@@ -37,7 +37,7 @@ static void conn_flush(struct conn *c);
 
 /* ------------------------------------------------------------------ open */
 
-static void
+static inline void
 conn_count(struct conn *c, uint64_t by)
 {
 	struct engine *e = c->engine;
@@ -286,7 +286,8 @@ conn_close(struct conn *c)
 		c->peer->open--;
 	if (c->protocol != NULL && c->protocol->codec != NULL)
 		lane_closed(c);
-	conn_drop_output(c);
+	if (c->out != NULL || c->backlog != NULL)
+		conn_drop_output(c);
 	conn_drop_input(c);
 	free(c->stall);
 	c->stall = NULL;

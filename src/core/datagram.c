@@ -383,7 +383,7 @@ flow_drain(struct conn *c)
  * Messages inside of it, or it as one. What the protocol leaves will not become more: it is
  * dropped.
  */
-static void
+APART static void
 feed(struct conn *c, struct slice in)
 {
 	size_t taken = 0, n;
@@ -696,7 +696,7 @@ on_flush(struct loop_task *t)
 }
 
 /* The socket of a flow is any of its binding: they are all bound to the same. */
-static void
+APART static void
 answer(struct conn *c, struct slice s)
 {
 	struct engine *e = c->engine;
@@ -728,7 +728,7 @@ is_of_one(int error)
 	return error == EAGAIN || error == ENOBUFS || error == EMSGSIZE || error == ENOMEM;
 }
 
-static void
+APART static void
 ask(struct conn *c, struct slice s)
 {
 	const struct iovec piece = { (char *)(uintptr_t)s.at, s.n };

@@ -144,7 +144,7 @@ exchange_end_steps(struct exchange *ex)
 
 	if (steps == NULL || steps->state_size == 0)
 		return;
-	for (unsigned i = 0; i < ex->step && i < steps->count; i++)
+	for (unsigned i = 0; i < ex->step; i++)
 		if (steps->items[i].ops->end != NULL && (i >= 64 || (ex->ran >> i & 1) != 0))
 			steps->items[i].ops->end(ex, &steps->items[i]);
 	ex->ran = 0;
@@ -535,20 +535,28 @@ exchange_outlive(struct conn *c, const struct exchange *ex)
 			client->old : ex->snapshot);
 }
 
+/* The first bytes on it; they live as long as the pass does. */
+APART static struct slice
+exchange_proxy_header(struct exchange *ex, const struct upstream *u)
+{
+	struct builder b = builder_on(
+	    scratch_alloc(&ex->engine->loop.scratch, PROXY_HEADER_WRITTEN), PROXY_HEADER_WRITTEN);
+
+	if (u->proxy_line == PROXY_LINE_V1)
+		proxy_header_write_v1(&b, ex->src, conn_local(ex->client));
+	else
+		proxy_header_write_v2(&b, ex->src, conn_local(ex->client));
+	return builder_slice(&b);
+}
+
 struct conn *
 exchange_connect(struct exchange *ex, const struct upstream *u, const struct peer *p,
     const struct protocol_ops *protocol, bool alone)
 {
-	char header[PROXY_HEADER_WRITTEN];
-	struct builder b = builder_on(header, sizeof(header));
-
-	if (u->proxy_line == PROXY_LINE_V1)
-		proxy_header_write_v1(&b, ex->src, conn_local(ex->client));
-	else if (u->proxy_line == PROXY_LINE_V2)
-		proxy_header_write_v2(&b, ex->src, conn_local(ex->client));
-
-	struct conn *c = conn_open_peer(ex->engine, &p->addr, protocol, alone ? ex : NULL,
-	    u->connect_timeout, builder_slice(&b));
+	struct slice first =
+	    u->proxy_line == PROXY_LINE_OFF ? SLICE_EMPTY : exchange_proxy_header(ex, u);
+	struct conn *c = conn_open_peer(
+	    ex->engine, &p->addr, protocol, alone ? ex : NULL, u->connect_timeout, first);
 
 	if (c == NULL)
 		return NULL;

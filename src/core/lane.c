@@ -461,14 +461,11 @@ unfinished(struct conn *c, struct lane *l)
 	}
 }
 
-static size_t
-heed(struct conn *c, struct slice in, enum codec_verdict verdict, const struct unit *u)
+/* It begins with no message, or with none yet. */
+APART static size_t
+took_none(struct conn *c, struct slice in, enum codec_verdict verdict, const struct unit *u)
 {
-	struct lane *l = conn_state(c);
-
 	switch (verdict) {
-	case CODEC_MESSAGE:
-		return took(c, l, u);
 	case CODEC_SKIP:
 		skipped(c, u);
 		return u->wire.n;
@@ -479,10 +476,19 @@ heed(struct conn *c, struct slice in, enum codec_verdict verdict, const struct u
 		conn_sacrifice(c);
 		return in.n;
 	case CODEC_MORE:
-		unfinished(c, l);
+		unfinished(c, conn_state(c));
 		return 0;
+	case CODEC_MESSAGE:
+		break;
 	}
 	return 0;
+}
+
+static inline size_t
+heed(struct conn *c, struct slice in, enum codec_verdict verdict, const struct unit *u)
+{
+	return likely(verdict == CODEC_MESSAGE) ? took(c, conn_state(c), u) :
+						  took_none(c, in, verdict, u);
 }
 
 /* Nothing comes behind it: what is no message by now is none, and the next one begins anew. */

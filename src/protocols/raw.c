@@ -140,7 +140,7 @@ udp_open(struct conn *c)
 }
 
 /* The first answer says that there is a peer: what it says from now on goes straight to the client. */
-static void
+APART static void
 take_answer(struct exchange *ex, struct conn *c, struct slice in)
 {
 	struct flow *f = ex->client->flow;

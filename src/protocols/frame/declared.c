@@ -77,7 +77,7 @@ message(const struct declared *x, const struct frame_cut *cut, struct slice in,
 	return verdict;
 }
 
-static enum codec_verdict
+static inline enum codec_verdict
 judge(const struct declared *x, enum frame_verdict verdict, const struct frame_cut *cut,
     struct slice in, struct scratch *scratch, struct unit *u)
 {

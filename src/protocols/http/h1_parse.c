@@ -386,7 +386,8 @@ read_name(struct head *h, struct slice name)
 	static const struct slice claim = SLICE("x-forwarded-");
 	const char *stop = name.at + name.n;
 
-	for (const char *at = name.at; (at = scan(h->m->base, at, stop, h->end, SCAN_NOT_NAME)) < stop; at++) {
+	for (const char *at = name.at;
+	    (at = scan(name.at, at, stop, h->end, SCAN_NOT_NAME)) < stop; at++) {
 		if (!is(*at, TOKEN))
 			return false;
 		h->m->claims |= *at == '_';

@@ -134,7 +134,7 @@ scan_copy(const char *at, const char *end, enum scan_kind kind)
 	return scan_marks(copy, kind);
 }
 
-/* The last step before the end: what stands in front of `at` is shifted out, where it marks nothing else. */
+/* The last step before the end: what stands in front of `at` is shifted out. */
 static inline __attribute__((always_inline)) uint64_t
 scan_last(const char *first, const char *at, const char *end, enum scan_kind kind)
 {
