@@ -359,7 +359,7 @@ follow_bundle(struct master *m)
 	c->level = -1;
 	if (path.n == 0)
 		close_socket(c, true);
-	else if (c->path != NULL && slice_is(path, c->path))
+	else if (is_ours(c) && slice_is(path, c->path))
 		return;
 	else if (!open_socket(m, path, false))
 		log_errno(LOG_ERROR, errno, "cannot listen on the control socket %s", path.at);

@@ -288,6 +288,12 @@ read_grid(struct grid *t, struct slice line)
 	return t->count != 0;
 }
 
+static bool
+is_of(struct slice line, const char *kinds)
+{
+	return line.n != 0 && strchr(kinds, line.at[0]) != NULL;
+}
+
 static struct slice
 table_name(struct slice line)
 {
@@ -376,7 +382,8 @@ print_line(const struct slice line, FILE *to)
 	struct builder b = builder_on(room, sizeof(room));
 
 	put_plain(&b, slice_after(line, 1));
-	fprintf(to, "%s%.*s\n", to == stderr ? "server: " : "", SLICE_ARG(builder_slice(&b)));
+	fprintf(to, "%s%.*s\n", to == stderr && line.at[0] != '~' ? "server: " : "",
+	    SLICE_ARG(builder_slice(&b)));
 }
 
 static void
@@ -481,15 +488,15 @@ print_json_row(const struct grid *t, struct slice row)
 	putchar('}');
 }
 
-/* All lines of that kind, as an array. */
+/* All lines of these kinds, as an array. */
 static void
-print_json_lines(struct slice answer, char kind, const char *name, const char **between)
+print_json_lines(struct slice answer, const char *kinds, const char *name, const char **between)
 {
 	struct slice line;
 	bool any = false;
 
 	while (slice_split(&answer, '\n', &line)) {
-		if (line.n == 0 || line.at[0] != kind)
+		if (!is_of(line, kinds))
 			continue;
 		if (any)
 			putchar(',');
@@ -534,9 +541,9 @@ print_json(struct slice answer)
 		print_json_table(&t, line, rest);
 		between = ",";
 	}
-	print_json_lines(answer, '=', "said", &between);
-	print_json_lines(answer, '!', "missing", &between);
-	print_json_lines(answer, '-', "errors", &between);
+	print_json_lines(answer, "=", "said", &between);
+	print_json_lines(answer, "!", "missing", &between);
+	print_json_lines(answer, "-~", "errors", &between);
 	puts("}");
 }
 
@@ -550,8 +557,8 @@ judge(struct slice answer, bool json)
 	bool good = true;
 
 	while (slice_split(&rest, '\n', &line)) {
-		good &= line.n == 0 || line.at[0] != '-';
-		if (!json && line.n != 0 && (line.at[0] == '-' || line.at[0] == '!'))
+		good &= !is_of(line, "-~");
+		if (!json && is_of(line, "-~!"))
 			print_line(line, stderr);
 	}
 	if (!is_whole(answer))

@@ -80,7 +80,7 @@ answer(int fd, struct slice text, bool good)
 
 	report_init(&r, LOOK_MAX);
 	while (slice_split(&text, '\n', &line))
-		report_whole_line(&r, good ? '>' : '-', line);
+		report_whole_line(&r, good ? '>' : '~', line);
 	if (r.dropped != 0) {
 		report_free(&r);
 		report_line(&r, '-', "that is more than %d MiB", LOOK_MAX / 1024 / 1024);

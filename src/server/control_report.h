@@ -9,6 +9,7 @@
  *   >TEXT                          a line that is printed as it is, whatever was asked for
  *   !TEXT                          what is missing
  *   -TEXT                          it failed; nothing of it was done
+ *   ~TEXT                          the same, and it says by itself where: `x.conf:3:1: error: …`
  *   .                              the end: without it the answer is not whole
  *
  * A kind is n (a number), b (bytes), d (milliseconds), r (thousandths), s (text). In texts TAB, newline and

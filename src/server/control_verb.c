@@ -162,7 +162,7 @@ on_reloaded(struct reload_waiter *w, bool good, struct slice said)
 	k->waits = false;
 	while (slice_split(&said, '\n', &line))
 		if (line.n != 0)
-			report_line(&k->report, good ? '=' : '-', SLICE_FORMAT, SLICE_ARG(line));
+			report_line(&k->report, good ? '=' : '~', SLICE_FORMAT, SLICE_ARG(line));
 	if (good)
 		report_line(&k->report, '=', "generation %llu is served by every worker",
 		    (unsigned long long)k->master->generation);

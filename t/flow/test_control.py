@@ -246,6 +246,41 @@ class Control(flow.Case):
         flow.wait_for(lambda: not os.path.exists(os.path.join(s.directory, "there.sock")))
         self.assertEqual(s.get("/").status, 200)
 
+    def test_its_file_is_gone(self):
+        """It comes back with the next reload; what another has put there stays his."""
+        s = self.web(workers=1)
+        path = os.path.join(s.directory, "server.control")
+        os.unlink(path)
+        self.assertIn("cannot ask the master", self.verb(s, "status", status=1))
+        s.kill(signal.SIGHUP)
+        flow.wait_for(lambda: os.path.exists(path))
+        self.assertEqual(stat.S_IMODE(os.lstat(path).st_mode), 0o600)
+        self.assertEqual(self.json(s, "status")["server"]["pid"], s.process.pid)
+        os.unlink(path)
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(path)
+            other.listen(1)
+            mine = os.lstat(path).st_ino
+            s.kill(signal.SIGHUP)
+            flow.wait_for(lambda: "cannot listen on the control socket" in s.said())
+            s.process.send_signal(signal.SIGTERM)
+            s.process.wait(flow.TIME * flow.SLOW)
+            self.assertEqual(os.lstat(path).st_ino, mine)
+
+    def test_while_it_leaves(self):
+        s = self.web(workers=1)
+        with s.client() as c:
+            c.send(flow.request("/p/slow"))
+            flow.wait_for(lambda: sum(p["in_flight"] for p in self.peers(s).values()) == 1)
+            s.kill(signal.SIGQUIT)
+            flow.wait_for(lambda: self.json(s, "status")["server"]["state"] == "draining")
+            self.assertEqual(self.verb(s, "reload", status=1),
+                             "this master is leaving\nserver: not reloaded: the configuration before stays\n")
+            self.assertIn("does not serve", self.verb(s, "worker", "1", "restart", status=1))
+            self.assertEqual([r["state"] for r in self.json(s, "connections", "side=client")["connections"]], ["asking"])
+            self.gate.set()
+            self.assertEqual(c.answer().status, 200)
+
     def test_malformed(self):
         s = self.web()
         for bad in (b"\n", b"\t\n", b"bogus\n", b"status\tnow\n", b"stat\0us\n", b"status\r\n", b"\xff\xfe\n", b"a" * 1024,
@@ -572,8 +607,10 @@ class Control(flow.Case):
         s.write("server.conf", text + "bogus 1;\n")
         status, out, said = flow.run("--socket", os.path.join(s.directory, "server.control"), "reload")
         self.assertEqual((status, out), (1, ""))
-        self.assertIn('unknown directive "bogus"', said)
-        self.assertIn("not reloaded", said)
+        # As editors find it, and as -t says it.
+        self.assertTrue(said.startswith(s.path + ":"), said)
+        self.assertIn(':1: error: unknown directive "bogus"', said)
+        self.assertTrue(said.endswith("\nserver: not reloaded: the configuration before stays\n"), said)
         # What is wrong with it does not hide who runs.
         self.assertEqual(self.json(s, "status")["server"]["generation"], 1)
         self.assertIn('unknown directive "bogus"', self.verb(s, "reload", status=1))
