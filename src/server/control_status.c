@@ -166,23 +166,32 @@ put_name(struct report *r, const struct slot *s)
 	report_text(r, slice_of(name));
 }
 
+/* Of one that is dead it is not known, or was another's. */
+static void
+put_of_living(struct report *r, const struct slot *s, uint64_t number)
+{
+	if (s->state != SLOT_EMPTY)
+		report_number(r, number);
+	else
+		report_nothing(r);
+}
+
 static void
 put_worker(struct control_client *k, const struct slot *s)
 {
 	struct report *r = &k->report;
 	const struct worker_shared *w = s->shared;
-	bool lives = s->state != SLOT_EMPTY;
 	uint64_t messages = seen(&w->messages);
 
 	report_row(r);
 	put_name(r, s);
-	report_number(r, (uint64_t)s->pid);
+	put_of_living(r, s, (uint64_t)s->pid);
 	report_text(r, slice_of(state_of(k->master, s)));
-	report_number(r, lives ? clock_ms() - s->born : 0);
-	report_number(r, lives ? crew_silence(k->master, s) : 0);
+	put_of_living(r, s, clock_ms() - s->born);
+	put_of_living(r, s, crew_silence(k->master, s));
 	report_number(r, seen(&w->generation));
-	report_number(r, lives ? seen(&w->connections) : 0);
-	report_number(r, lives ? seen(&w->flows) : 0);
+	put_of_living(r, s, seen(&w->connections));
+	put_of_living(r, s, seen(&w->flows));
 	report_number(r, s->sample.exchange_rate);
 	report_number(r, s->sample.message_rate);
 	report_number(r, seen(&w->exchanges) - messages);
@@ -190,7 +199,7 @@ put_worker(struct control_client *k, const struct slot *s)
 	report_number(r, seen(&w->bytes_in));
 	report_number(r, seen(&w->bytes_out));
 	report_number(r, seen(&w->passes));
-	report_number(r, lives ? resident(s->pid) : 0);
+	put_of_living(r, s, resident(s->pid));
 	report_number(r, s->died);
 	put_doing(r, k->master, s);
 	report_end_row(r);

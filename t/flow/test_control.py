@@ -586,6 +586,14 @@ class Control(flow.Case):
         self.assertEqual([p["in_flight"] for p in self.peers(s).values()], [0, 0])
         self.assertEqual(s.get("/p/x").status, 200)
 
+        def dead():
+            for p in s.workers():
+                os.kill(p, signal.SIGKILL)
+            row = self.json(s, "status")["workers"][0]
+            return row["state"] == "dead" and row
+        row = flow.wait_for(dead)
+        self.assertEqual({row[n] for n in ("pid", "age_ms", "silent_ms", "connections", "flows", "memory")}, {None})
+
     def test_upgrade(self):
         """The heir answers at the same path, from when its elder leaves."""
         s = self.web()
