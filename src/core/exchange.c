@@ -3,11 +3,12 @@
  * The middle of the road: a question comes from the client's protocol, runs
  * the steps of its route, goes to a peer's protocol; the answer comes back
  * through the same steps. Every exchange ends in one place, exchange_finish.
+ * How one fails is exchange_fail.c's.
  */
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "core/exchange.h"
+#include "core/exchange_inner.h"
 #include "core/proxy_header.h"
 #include "core/tunnel.h"
 
@@ -137,7 +138,7 @@ exchange_cancel(struct exchange *ex)
 	exchange_give(ex);
 }
 
-static void
+void
 exchange_end_steps(struct exchange *ex)
 {
 	const struct steps *steps = ex->steps;
@@ -173,13 +174,6 @@ exchange_leave_client(struct exchange *ex)
 		c->protocol->done(c);
 }
 
-/* Of what was queued to the client; a reset may have dropped even what stood before the answer. */
-static uint64_t
-exchange_sent(const struct exchange *ex, uint64_t queued)
-{
-	return queued - MIN_OF(queued, ex->queued_before);
-}
-
 static void
 exchange_finish(struct exchange *ex)
 {
@@ -210,29 +204,14 @@ exchange_end(struct exchange *ex)
 		exchange_finish(ex);
 }
 
-/* Between these the exchange stays, whatever its steps do. */
-static inline void
-exchange_enter(struct exchange *ex)
-{
-	ex->busy++;
-	ex->engine->entered = ex;
-}
-
 /* Most are over before anything has to be kept of them. */
-static void
+void
 exchange_left(struct exchange *ex)
 {
 	if (ex->ending)
 		exchange_finish(ex);
 	else
 		loop_queue(&ex->engine->loop, LOOP_SETTLE, &ex->settle);
-}
-
-static inline void
-exchange_leave(struct exchange *ex)
-{
-	if (--ex->busy == 0 && (ex->ending || !ex->settled))
-		exchange_left(ex);
 }
 
 /* ------------------------------------------------------------------ the question */
@@ -283,7 +262,7 @@ exchange_run(struct exchange *ex)
 		exchange_abort(ex, ex->gave_up ? REASON_PATTERN_LIMIT : REASON_NO_ROUTE);
 }
 
-static void
+void
 exchange_start(struct exchange *ex, const struct steps *steps)
 {
 	ex->steps = steps;
@@ -326,11 +305,7 @@ exchange_set(struct exchange *ex, const struct settings *settings)
 	c->ahead = settings->answer_over == ANSWER_DROP_OLDEST ? 0 : (uint32_t)settings->answer_buffer;
 }
 
-/*
- * A question that could not be read reaches no server, but it is logged where the listener's only
- * one logs.
- */
-static void
+void
 exchange_set_unread(struct exchange *ex)
 {
 	const struct listener *l = conn_listener(ex->client);
@@ -687,61 +662,6 @@ exchange_return_data(struct exchange *ex, struct slice data, bool last)
 	exchange_leave(ex);
 }
 
-const struct steps *
-exchange_error_steps(const struct exchange *ex, unsigned status, bool own)
-{
-	if (ex->server == NULL || ex->error_run || ex->answer_state != ANSWER_NONE ||
-	    ex->client == NULL)
-		return NULL;
-	for (size_t i = 0; i < ex->server->error_count; i++) {
-		const struct error_block *block = &ex->server->errors[i];
-
-		if (status >= block->first && status <= block->last)
-			return own && !block->intercept ? NULL : &block->steps;
-	}
-	return NULL;
-}
-
-/*
- * Nothing is left of an answer that failed, and no body of the question: it was read, or will be
- * dropped.
- */
-static void
-exchange_clear(struct exchange *ex)
-{
-	struct message *m = &ex->question;
-
-	message_init(&ex->answer);
-	if (m->body == BODY_NONE)
-		return;
-	message_remove(m, KNOWN_CONTENT_LENGTH, SLICE_EMPTY);
-	m->body = BODY_LENGTH;
-	m->length = 0;
-}
-
-static void
-exchange_start_error_steps(struct exchange *ex, const struct steps *steps, unsigned status)
-{
-	exchange_end_steps(ex);
-	exchange_drop_peer(ex, false);
-	exchange_clear(ex);
-	ex->error_run = true;
-	ex->gave_up = false;
-	ex->head_us = 0;
-	ex->status = (uint16_t)status;
-	exchange_start(ex, steps);
-}
-
-static bool
-exchange_run_error_steps(struct exchange *ex, unsigned status)
-{
-	const struct steps *steps = exchange_error_steps(ex, status, false);
-
-	if (steps != NULL)
-		exchange_start_error_steps(ex, steps, status);
-	return steps != NULL;
-}
-
 void
 exchange_return(struct exchange *ex, uint16_t status, struct slice type, struct slice body)
 {
@@ -812,23 +732,6 @@ exchange_is_half_asked(const struct exchange *ex, const struct conn *p)
 	return p->sent != ex->peer_sent && (!exchange_is_asked(ex) || conn_waiting(p) != 0);
 }
 
-/*
- * The peer's answer is not the client's. What is still to come of it its protocol may read to keep
- * the connection.
- */
-static bool
-exchange_intercept(struct exchange *ex)
-{
-	unsigned status = ex->answer.status;
-	const struct steps *steps = exchange_error_steps(ex, status, true);
-
-	if (steps == NULL)
-		return false;
-	exchange_drop_peer(ex, true);
-	exchange_start_error_steps(ex, steps, status);
-	return true;
-}
-
 static void
 exchange_tell_answer(struct exchange *ex)
 {
@@ -893,121 +796,7 @@ exchange_answer_message(struct exchange *ex, const struct codec *k, const struct
 	exchange_leave(ex);
 }
 
-/* ----------------------------------------------------------- what goes wrong, and back-pressure */
-
-/* What happens to all who come would fill the log: a line for many. */
-static bool
-exchange_log_crowd(const struct exchange *ex, enum reason reason)
-{
-	static struct log_limit limit, memory, flows;
-
-	/* Anybody can open flows, under any name and as fast as the line is. */
-	if (ex->client != NULL && ex->client->flow != NULL) {
-		log_limited(&flows, reason_texts[reason].level,
-		    "%s, of server " SLICE_FORMAT "%s" SLICE_FORMAT, reason_texts[reason].text,
-		    SLICE_ARG(ex->server_name), ex->peer_text.n != 0 ? ", peer " : "",
-		    SLICE_ARG(ex->peer_text));
-		return true;
-	}
-	if (reason != REASON_LIMIT && reason != REASON_MEMORY)
-		return false;
-	log_limited(reason == REASON_LIMIT ? &limit : &memory, reason_texts[reason].level,
-	    "%s: questions are refused, of server " SLICE_FORMAT, reason_texts[reason].text,
-	    SLICE_ARG(ex->server_name));
-	return true;
-}
-
-static void
-exchange_log_failure(const struct exchange *ex, enum reason reason)
-{
-	char text[ADDR_TEXT];
-	/* a port is known of a connection, and of few who were told by a field */
-	struct slice from = addr_port(ex->src) != 0 ? addr_print(ex->src, text)
-						    : addr_print_host(ex->src, text);
-	const struct reason_text *r = &reason_texts[reason];
-	const struct message *m = &ex->question;
-	struct slice method = m->base != NULL ? message_piece(m, m->method_text) : SLICE_EMPTY;
-	struct slice target = m->base != NULL ? message_piece(m, m->target) : SLICE_EMPTY;
-
-	if (!log_enabled(r->level) || exchange_log_crowd(ex, reason))
-		return;
-	log_line(r->level,
-	    "%s, client " SLICE_FORMAT ", server " SLICE_FORMAT "%s" SLICE_FORMAT "%s" SLICE_FORMAT
-	    "%s" SLICE_FORMAT "%s" SLICE_FORMAT,
-	    r->text, SLICE_ARG(from), SLICE_ARG(ex->server_name), method.n != 0 ? ", " : "",
-	    SLICE_ARG(method), method.n != 0 ? " " : "",
-	    SLICE_ARG(slice_first(target, MIN_OF(target.n, 512))),
-	    ex->peer_text.n != 0 ? ", peer " : "", SLICE_ARG(ex->peer_text),
-	    ex->id.n != 0 ? ", id " : "", SLICE_ARG(ex->id));
-}
-
-/* Its head is out, and to one of HTTP/1.0 an orderly end may be the end of the body. */
-static bool
-exchange_would_look_whole(const struct exchange *ex)
-{
-	enum body_kind body = ex->answer.body;
-
-	return ex->answer_state == ANSWER_HEAD && !ex->talk &&
-	       (body == BODY_TO_CLOSE || (body == BODY_CHUNKED && ex->question.minor == 0));
-}
-
-/* Its head is out: the client must see that what follows is missing. */
-static void
-exchange_cut(struct exchange *ex)
-{
-	struct conn *c = ex->client;
-
-	if (exchange_would_look_whole(ex))
-		conn_reset(c);
-	else
-		conn_end(c);
-	exchange_end(ex);
-}
-
-void
-exchange_abort(struct exchange *ex, enum reason reason)
-{
-	if (ex->ending)
-		return;
-	exchange_enter(ex);
-	ex->reason = (uint8_t)reason;
-	if (ex->settings == NULL && ex->client != NULL)
-		exchange_set_unread(ex);
-	exchange_log_failure(ex, reason);
-	exchange_drop_peer(ex, false);
-	if (ex->client == NULL) {
-		exchange_end(ex);
-	} else if (ex->answer_state != ANSWER_NONE && !lane_is(ex->client)) {
-		exchange_cut(ex);
-	} else if (!exchange_run_error_steps(ex, reason_texts[reason].status)) {
-		ex->error_run = true;
-		ex->taker = ex->steps != NULL ? (int16_t)ex->step : -1;
-		if (!ex->client->protocol->fail(ex, ex->client, reason)) {
-			conn_end(ex->client);
-			exchange_end(ex);
-		}
-	}
-	exchange_leave(ex);
-}
-
-void
-exchange_client_failed(struct exchange *ex, enum reason reason)
-{
-	struct conn *c = ex->client;
-
-	ex->reason = (uint8_t)reason;
-	if (c != NULL) {
-		if (!lane_is(c))
-			ex->sent = exchange_sent(ex, c->sent);
-		/* However the connection ends then. */
-		if (exchange_would_look_whole(ex))
-			socket_reset_on_close(c->wire.fd);
-		lane_forget(ex);
-		c->exchange = NULL;
-		ex->client = NULL;
-	}
-	exchange_end(ex);
-}
+/* ------------------------------------------------------------------ the peer, and back-pressure */
 
 void
 exchange_peer_opened(struct exchange *ex)
@@ -1018,29 +807,6 @@ exchange_peer_opened(struct exchange *ex)
 	ex->peer_us = clock_us();
 	if (step->ops->peer_open != NULL)
 		step->ops->peer_open(ex, step);
-	exchange_leave(ex);
-}
-
-bool
-exchange_is_untouched(const struct exchange *ex)
-{
-	return ex->peer != NULL && ex->peer->sent <= ex->peer_sent;
-}
-
-void
-exchange_peer_failed(struct exchange *ex, enum reason reason)
-{
-	exchange_enter(ex);
-
-	const struct step *step = ex->taker >= 0 ? &ex->steps->items[ex->taker] : NULL;
-
-	if (ex->ending || step == NULL || step->ops->peer_fail == NULL) {
-		exchange_abort(ex, reason);
-	} else {
-		ex->untouched = exchange_is_untouched(ex);
-		exchange_drop_peer(ex, false);
-		step->ops->peer_fail(ex, step, reason);
-	}
 	exchange_leave(ex);
 }
 
