@@ -5,9 +5,6 @@
  */
 #include "core/lane.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
 #include "base/clock.h"
 #include "core/engine.h"
 #include "core/exchange.h"
@@ -17,8 +14,8 @@ enum {
 	LANE_DRAIN_GRACE = 1000,        /* ms for the first message of who came as the worker left */
 };
 
-static const struct settings *
-settings_of(const struct conn *c)
+const struct settings *
+lane_settings(const struct conn *c)
 {
 	const struct listener *l = conn_listener(c);
 
@@ -77,121 +74,6 @@ next_in_order(const struct lane *l)
 	while (ex != NULL && ex->unit != NULL && ex->unit->one_way)
 		ex = ex->client_next;
 	return ex;
-}
-
-/* ------------------------------------------------------------------ output */
-
-/* Whole messages that wait here, where the oldest may be dropped for the newest. */
-struct held {
-	struct held_message {
-		struct held_message *next;
-		size_t n;
-		char bytes[];
-	} *first, **end;
-	size_t n;                       /* bytes of all */
-};
-
-static void
-drop_oldest(struct conn *c, struct held *h)
-{
-	struct held_message *m = h->first;
-
-	h->first = m->next;
-	if (h->first == NULL)
-		h->end = &h->first;
-	h->n -= m->n;
-	free(m);
-	engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
-}
-
-static void
-drop_held(struct conn *c, struct lane *l)
-{
-	while (l->held != NULL && l->held->first != NULL)
-		drop_oldest(c, l->held);
-	free(l->held);
-	l->held = NULL;
-}
-
-static void
-keep_newest(struct conn *c, struct lane *l, struct slice wire, size_t most)
-{
-	struct held_message *m = memory_try(sizeof(*m) + wire.n);
-
-	if (m == NULL) {
-		engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
-		return;
-	}
-	if (l->held == NULL) {
-		l->held = memory_zalloc(sizeof(*l->held));
-		l->held->end = &l->held->first;
-	}
-	*m = (struct held_message){ .n = wire.n };
-	memcpy(m->bytes, wire.at, wire.n);
-	/* The flush that finds room lets it go. */
-	c->congested = true;
-	*l->held->end = m;
-	l->held->end = &m->next;
-	l->held->n += wire.n;
-	while (l->held->n > most && l->held->first->next != NULL)
-		drop_oldest(c, l->held);
-}
-
-/* All that was written is out: what waited follows. */
-static void
-let_go_held(struct conn *c, struct lane *l)
-{
-	struct held *h = l->held;
-
-	while (h != NULL && h->first != NULL) {
-		struct held_message *m = h->first;
-		struct slice wire =
-		    scratch_slice(&c->engine->loop.scratch, slice_make(m->bytes, m->n));
-
-		h->first = m->next;
-		h->n -= m->n;
-		free(m);
-		if (h->first == NULL)
-			h->end = &h->first;
-		conn_write(c, wire);
-	}
-}
-
-/* There is more than may wait. */
-static void
-put_over(struct conn *c, struct slice wire, const struct settings *s)
-{
-	switch ((enum answer_over)s->answer_over) {
-	case ANSWER_WAIT:
-		conn_write(c, wire);
-		break;
-	case ANSWER_DROP:
-		engine_count(&c->engine->shared->reasons[REASON_ANSWER_DROPPED], 1);
-		break;
-	case ANSWER_DROP_OLDEST:
-		keep_newest(c, conn_state(c), wire, s->answer_buffer);
-		break;
-	case ANSWER_CLOSE:
-		conn_break(c, ETIMEDOUT);
-		break;
-	}
-}
-
-void
-lane_put(struct conn *c, struct slice wire)
-{
-	const struct settings *s;
-
-	if (likely(conn_waiting(c) == c->out_n)) {      /* it reads */
-		conn_write(c, wire);
-		return;
-	}
-	s = settings_of(c);
-	if (s != NULL && (s->answer_over == ANSWER_DROP_OLDEST ||
-	    conn_waiting(c) + wire.n > s->answer_buffer))
-		put_over(c, wire, s);
-	else
-		conn_write(c, wire);
 }
 
 /* ------------------------------------------------------------------ the end of a client */
@@ -260,7 +142,7 @@ lane_closed(struct conn *c)
 		return;
 	fail_from(l, l->first, REASON_CLIENT_GONE);
 	lane_close_own(l);
-	drop_held(c, l);
+	lane_drop_held(c, l);
 }
 
 void
@@ -575,7 +457,7 @@ static void
 arm(struct conn *c)
 {
 	const struct listener_settings *limits = limits_of(c);
-	const struct settings *s = settings_of(c);
+	const struct settings *s = lane_settings(c);
 
 	if (s == NULL || c->state != CONN_OPEN)
 		return;
@@ -628,7 +510,7 @@ static void
 client_late(struct conn *c)
 {
 	const struct listener_settings *limits = limits_of(c);
-	const struct settings *s = settings_of(c);
+	const struct settings *s = lane_settings(c);
 
 	/* It was given a moment to say why it came. */
 	if (s == NULL || (c->engine->draining && !((struct lane *)conn_state(c))->heard)) {
@@ -997,10 +879,10 @@ lane_congestion(struct conn *c, bool congested)
 	}
 
 	struct lane *l = conn_state(c);
-	const struct settings *s = settings_of(c);
+	const struct settings *s = lane_settings(c);
 
 	if (!congested)
-		let_go_held(c, l);
+		lane_let_go_held(c, l);
 	/* Where answers are dropped nobody waits. */
 	if (congested && s != NULL && s->answer_over != ANSWER_WAIT)
 		return;

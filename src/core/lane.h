@@ -6,7 +6,7 @@
  *
  *   client side (lane.c)     questions become exchanges, in the order they came; answers are
  *                            written in that order where the protocol pairs by order, else as
- *                            they come
+ *                            they come; to who does not read, as its server says (lane_held.c)
  *   peer side (lane_peer.c)  questions wait in slots for their answers. The connection is shared
  *                            by many clients where messages are independent; else it is one
  *                            client's own, or for one question (of HTTP)
@@ -145,7 +145,10 @@ bool lane_is_one_way(const struct exchange *ex);
  */
 MUST_USE bool lane_pin(struct exchange *ex);
 
-/* ------------------------------------------------------------------ between the two files */
+/* ------------------------------------------------------------------ between the files */
+
+/* Of the listener's only server; NULL: it has more, or is gone. */
+const struct settings *lane_settings(const struct conn *client);
 
 /* The question goes to the peer: written when all of it is there. */
 void lane_ask(struct exchange *ex, struct conn *peer, const struct part *part);
@@ -156,6 +159,9 @@ void lane_peer_congestion(struct conn *peer, bool congested);
 void lane_hold_own(struct lane *client, bool held);
 /* To the client, as its buffer { answer } allows. */
 void lane_put(struct conn *client, struct slice wire);
+/* All that was written is out: what waited follows. */
+void lane_let_go_held(struct conn *client, struct lane *l);
+void lane_drop_held(struct conn *client, struct lane *l);
 void lane_answered(struct conn *peer, const struct unit *u);
 void lane_peer_opened(struct conn *peer);
 void lane_peer_late(struct conn *peer, enum reason reason);
