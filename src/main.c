@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/map.h"
 #include "server/control_client.h"
+#include "server/control_verb.h"
 #include "server/explain.h"
 #include "server/load.h"
 #include "server/master.h"
@@ -256,13 +258,21 @@ print_version(bool build)
 }
 
 static bool
-is_word_to_send(const char *word)
+is_sent(const char *word)
 {
 	static const char *const words[] = { "stop", "quit", "reopen", "reload", "upgrade" };
 
 	for (size_t i = 0; i < ARRAY_COUNT(words); i++)
 		if (strcmp(word, words[i]) == 0)
 			return true;
+	return false;
+}
+
+static bool
+is_word_to_send(const char *word)
+{
+	if (is_sent(word))
+		return true;
 	fprintf(stderr,
 	    "server: \"%s\" is nothing to send; -s takes stop, quit, reopen, reload or upgrade\n", word);
 	return false;
@@ -317,13 +327,34 @@ take_socket(struct options *o, char ***at)
 	return true;
 }
 
+/* NULL: it is one, as far as can be told from here; else what is wrong with it. */
+static const char *
+misused(const struct options *o)
+{
+	const struct control_question q = { .words = o->verb, .count = o->verb_count };
+	static char text[256];
+
+	if (o->verb_count == 0)
+		return "there is no verb";
+	for (size_t i = 1; i < o->verb_count; i++)
+		if (o->verb[i][0] == '-') {
+			snprintf(text, sizeof(text), "%.20s stands before the verb: server -c PATH %.100s",
+			    o->verb[i], o->verb[0]);
+			return text;
+		}
+	const char *wrong = control_misused(&q);
+	const char *option = is_sent(o->verb[0]) ? "-s" : access(o->verb[0], F_OK) == 0 ? "-c" : NULL;
+	if (wrong == NULL || option == NULL || control_verb_find(slice_of(o->verb[0])) != NULL)
+		return wrong;
+	snprintf(text, sizeof(text), "there is no verb \"%.100s\"; did you mean: server %s %.100s", o->verb[0],
+	    option, o->verb[0]);
+	return text;
+}
+
 /* Options of ours may stand among its words. */
 static bool
 take_verb(struct options *o, char **argv)
 {
-	struct control_question q;
-	const char *wrong;
-
 	o->action = ACTION_ASK;
 	o->verb = (const char **)argv;
 	for (char **at = argv; *at != NULL; at++) {
@@ -332,10 +363,9 @@ take_verb(struct options *o, char **argv)
 		else if (!take_socket(o, &at))
 			o->verb[o->verb_count++] = *at;
 	}
-	q = (struct control_question){ .words = o->verb, .count = o->verb_count };
-	wrong = o->verb_count == 0 ? "there is no verb" : control_misused(&q);
+	const char *wrong = misused(o);
 	if (wrong != NULL)
-		fprintf(stderr, "server: %s\n%s", wrong, usage);
+		fprintf(stderr, "server: %s\nserver -h lists the options and the verbs\n", wrong);
 	return wrong == NULL;
 }
 
@@ -360,7 +390,8 @@ ask(const struct options *o)
 	if (path != NULL && *path == '\0' && strcmp(o->verb[0], "upgrade") == 0)
 		status = send_word(&o->master, o->verb[0]);
 	else if (path != NULL && *path == '\0')
-		process_refuse("the configuration has no \"control\": there is no way to ask the master");
+		process_refuse("the configuration has no \"control\", nor a \"pid\" that it would be beside: "
+		    "write pid PATH; and start the master again");
 	else if (path != NULL)
 		status = ask_at(o, path);
 	free(path);

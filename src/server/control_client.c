@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "config/diag.h"
 #include "io/socket.h"
 #include "server/control_request.h"
 #include "server/control_verb.h"
@@ -30,6 +31,22 @@ control_print_verbs(void)
 		    v->words[0] != '\0' ? " " : "", v->words, v->help);
 }
 
+static const char *
+name_of_verb(void *what, size_t i)
+{
+	return control_verbs[i].name;
+}
+
+static const char *
+closest_verb(const char *word)
+{
+	size_t count = 0;
+
+	while (control_verbs[count].name != NULL)
+		count++;
+	return diag_closest(slice_of(word), name_of_verb, NULL, count);
+}
+
 const char *
 control_misused(const struct control_question *q)
 {
@@ -39,9 +56,11 @@ control_misused(const struct control_question *q)
 	if (v != NULL && q->count - 1 >= v->least && q->count - 1 <= v->most)
 		return NULL;
 	if (v == NULL)
-		snprintf(text, sizeof(text), "there is no verb \"%.100s\"", q->words[0]);
+		snprintf(text, sizeof(text), "there is no verb \"%.100s\"" DIAG_MEANT, q->words[0],
+		    DIAG_MEANT_ARG(closest_verb(q->words[0])));
 	else
-		snprintf(text, sizeof(text), "write: server %s %s", v->name, v->words);
+		snprintf(text, sizeof(text), "write: server [-c PATH] %s%s%s", v->name,
+		    v->words[0] != '\0' ? " " : "", v->words);
 	return text;
 }
 

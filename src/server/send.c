@@ -60,7 +60,7 @@ where_open(struct where *w, const struct master_options *options)
 			strndup(paths.control.at, paths.control.n) };
 	} else {
 		diag_print(&diag, stderr);
-		process_refuse("the configuration does not say which master is meant");
+		process_refuse("the configuration does not say which master is meant: give its -c and -p");
 	}
 	arena_reset(&arena);
 	return good;
@@ -78,6 +78,13 @@ send_where(const struct master_options *options)
 }
 
 /* ------------------------------------------------------------------ who it is */
+
+static void
+no_pid(void)
+{
+	process_refuse("the configuration has no \"pid\", so the master cannot be found: write pid PATH; and "
+	    "start it again");
+}
 
 /* False: it does not, or that cannot be seen (*hidden). */
 static bool
@@ -132,7 +139,7 @@ find(const struct where *w)
 	else if (w->control[0] != '\0')
 		process_refuse("no master answers at %s: is one running, with the same -c and -p?", w->control);
 	else
-		process_refuse("the configuration has no \"pid\": there is no way to find the master");
+		no_pid();
 	return 0;
 }
 
@@ -156,7 +163,7 @@ upgrade(const struct where *w)
 {
 	if (w->pid[0] != '\0')
 		return find_by_file(w->pid) > 0 ? upgrade_by_signals(w->pid) : 1;
-	process_refuse("the configuration has no \"pid\": there is no way to find the master");
+	no_pid();
 	return 1;
 }
 

@@ -187,6 +187,20 @@ class Check(flow.Case):
         for arguments in (["-x"], ["extra"], ["-s"], ["-s", "fly"], ["--nonsense"]):
             self.assertEqual(flow.run(*arguments)[0], 2, arguments)
 
+    def test_verbs_that_are_none(self):
+        """What was probably meant, in a line, and where more is to be read."""
+        conf = os.path.join(flow.SOURCE, "conf.d")
+        for arguments, said in (
+                (["upstream"], 'there is no verb "upstream"; did you mean "upstreams"?'),
+                (["bananas"], 'there is no verb "bananas"'),
+                (["stop"], 'there is no verb "stop"; did you mean: server -s stop'),
+                ([conf], f'there is no verb "{conf}"; did you mean: server -c {conf}'),
+                (["status", "-c", conf], "-c stands before the verb: server -c PATH status"),
+                (["reload", "now"], "write: server [-c PATH] reload"),
+                (["kick"], "write: server [-c PATH] kick ID [now]"),
+                (["worker", "1"], "write: server [-c PATH] worker N restart")):
+            self.assertEqual(flow.run(*arguments), (2, "", f"server: {said}\nserver -h lists the options and the verbs\n"))
+
 
 class Running(flow.Case):
     CONF = 'server { listen 127.0.0.1:@port@; server_name localhost; route /slow { proxy @slow@; } route { return 200 "ok"; } }'

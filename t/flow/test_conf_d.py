@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import re
+import shlex
 import shutil
 import socket
 import struct
@@ -173,11 +174,42 @@ class Shipped(flow.Case):
         examples = [e for e in re.findall(r"^```\n(.*?)^```\n", text, re.M | re.S) if "server " in e]
         self.assertGreater(len(examples), 1)
         for example in examples:
+            example = re.sub(r"(?m)^pid .*\n", "", example)
             s = self.server(re.sub(r"\blisten (?:[\d.]+:)?(\d+)", r"listen 127.0.0.1:@port\1@", example))
             for said, answer in re.findall(r"^    printf '(.*?)' \| nc .*# (.*)$", text, re.M) if "1234" in example else ():
                 with s.client("port1234") as c:
                     c.send(said.replace("\\n", "\n").encode())
                     self.assertEqual(c.until(b"\n").decode(), answer + "\n")
+
+    def test_readme_commands(self):
+        """Every command of README.md about a configuration of one's own does what it says, in that order."""
+        with open(os.path.join(flow.SOURCE, "README.md")) as f:
+            text = f.read()
+        example = next(e for e in re.findall(r"^```\n(.*?)^```\n", text, re.M | re.S) if "server web" in e)
+        self.assertRegex(example, r'^pid "my.pid";')
+        commands = re.findall(r"^    build/server (.*)$", text, re.M)
+        s = flow.Server("", start=False)
+        self.addCleanup(s.stop)
+        for number in ("8080", "5433", "3000", "3001"):
+            port = str(s.ports.take())
+            example = re.sub(rf"\blisten {number}\b", "listen 127.0.0.1:" + number, example)
+            example, *commands = [re.sub(rf":{number}\b", ":" + port, one) for one in (example, *commands)]
+        s.write("my.conf", example)
+        s.path = s.directory + "/my.conf"
+        s.listens = [flow.Server.parse_address(a) for a in re.findall(r"\blisten\s+([^\s;]+)", example)]
+        commands = [shlex.split(command, comments=True) for command in commands]
+        verbs = [c[2] if c[:1] == ["-c"] and len(c) > 2 else " ".join(c) for c in commands]
+        for word in ("explain", "status", "connections", "upstreams", "drain", "upgrade", "-s"):
+            self.assertIn(word, verbs)
+        serves = commands.index(["-c", "my.conf"])
+        for i, command in enumerate(commands):
+            if i == serves:
+                s.start()
+                continue
+            status, out, err = flow.run(*[s.path if w == "my.conf" else w for w in command])
+            self.assertEqual(status, 0, (command, err))
+            self.assertEqual(out + err == "", command[-1] == "quit", command)
+        flow.wait_for(lambda: not os.path.exists(s.directory + "/my.pid"))
 
     def test_every_file_is_an_example(self):
         for name in os.listdir(CONF_D):
