@@ -103,6 +103,8 @@ settle(void *what)
 	if (m->phase == PHASE_SERVING)
 		crew_settle(m);
 	reload_settle(m);
+	if (m->is_worker)
+		return;
 	control_settle(m);
 	upgrade_settle(m);
 	if (m->phase >= PHASE_DRAINING && crew_all_ended(m))

@@ -251,7 +251,7 @@ class Control(flow.Case):
         s = self.web(workers=1)
         path = os.path.join(s.directory, "server.control")
         os.unlink(path)
-        self.assertIn("cannot ask the master", self.verb(s, "status", status=1))
+        self.assertIn("no master answers", self.verb(s, "status", status=1))
         s.kill(signal.SIGHUP)
         flow.wait_for(lambda: os.path.exists(path))
         self.assertEqual(stat.S_IMODE(os.lstat(path).st_mode), 0o600)
@@ -280,6 +280,31 @@ class Control(flow.Case):
             self.assertEqual([r["state"] for r in self.json(s, "connections", "side=client")["connections"]], ["asking"])
             self.gate.set()
             self.assertEqual(c.answer().status, 200)
+
+    @unittest.skipIf(os.geteuid() != 0, "only root's workers become another")
+    def test_it_moves_while_workers_are_replaced(self):
+        """A worker that is born in that pass is no master: it opens no socket."""
+        s = self.web(main='user root;\ncontrol "0.sock";\n')
+        with open(s.path) as f:
+            text = f.read()
+        before = "0.sock"
+        for i in range(1, 7):
+            now = "%d.sock" % i
+            s.write("server.conf", text.replace("0.sock", now).replace("user root", "user " + ("root", "nobody")[i % 2]))
+            status, _, said = flow.run("-c", s.path, "-p", s.directory, "--socket", os.path.join(s.directory, before), "-s", "reload")
+            self.assertEqual(status, 0, said)
+            self.assertEqual(self.json(s, "status")["server"]["pid"], s.process.pid)
+            self.assertFalse(os.path.exists(os.path.join(s.directory, before)))
+            before = now
+        self.assertNotIn("cannot listen", s.said())
+        # Who has no socket by its configuration any more is found by the one that it has.
+        s.write("server.conf", text.replace("0.sock", "nowhere.sock").replace("server.pid", "nowhere.pid"))
+        path = os.path.join(s.directory, before)
+        status, _, said = flow.run("-c", s.path, "-p", s.directory, "-s", "stop")
+        self.assertEqual(status, 1)
+        self.assertIn("no master is running", said)
+        self.assertEqual(flow.run("--socket", path, "-s", "stop"), (0, "", ""))
+        self.assertEqual(s.process.wait(flow.TIME * flow.SLOW), 0)
 
     def test_malformed(self):
         s = self.web()
