@@ -388,7 +388,7 @@ ask(const struct options *o)
 		return ask_at(o, o->socket);
 	path = send_where(&o->master);
 	if (path != NULL && *path == '\0' && strcmp(o->verb[0], "upgrade") == 0)
-		status = send_word(&o->master, o->verb[0]);
+		status = send_word(&o->master, NULL, o->verb[0]);
 	else if (path != NULL && *path == '\0')
 		process_refuse("the configuration has no \"control\", nor a \"pid\" that it would be beside: "
 		    "write pid PATH; and start the master again");
@@ -406,12 +406,14 @@ tell(struct options *o)
 	int status;
 
 	if (strcmp(o->word, "reload") != 0 && strcmp(o->word, "upgrade") != 0)
-		return send_word(&o->master, o->word);
+		return send_word(&o->master, o->socket, o->word);
 	o->verb = &o->word;
 	o->verb_count = 1;
+	if (o->socket != NULL)
+		return ask_at(o, o->socket);
 	path = send_where(&o->master);
 	status = path == NULL ? EXIT_FAILURE :
-	    *path == '\0'   ? send_word(&o->master, o->word) :
+	    *path == '\0'   ? send_word(&o->master, o->socket, o->word) :
 			      ask_at(o, path);
 	free(path);
 	return status;

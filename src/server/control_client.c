@@ -401,8 +401,9 @@ print_line(const struct slice line, FILE *to)
 	struct builder b = builder_on(room, sizeof(room));
 
 	put_plain(&b, slice_after(line, 1));
-	fprintf(to, "%s%.*s\n", to == stderr && line.at[0] != '~' ? "server: " : "",
-	    SLICE_ARG(builder_slice(&b)));
+	bool said = to != stderr || line.at[0] == '~' ||
+	    slice_starts(builder_slice(&b), SLICE("server: "));
+	fprintf(to, "%s%.*s\n", said ? "" : "server: ", SLICE_ARG(builder_slice(&b)));
 }
 
 static void
@@ -600,7 +601,8 @@ static bool
 not_asked(const char *path, bool reached)
 {
 	if (!reached && (errno == ENOENT || errno == ECONNREFUSED))
-		return process_refuse("no master answers at %s: is one running, with the same -c and -p?", path);
+		return process_refuse("no master answers at %s: is one running, with the same -c and -p? "
+		    "(one that was started before \"control\" or \"pid\" were changed: --socket=PATH)", path);
 	if (!reached && errno == EACCES)
 		return process_refuse("cannot ask the master at %s: only the user who started it may", path);
 	return process_refuse("cannot ask the master at %s: %s", path, strerror(errno));

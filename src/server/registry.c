@@ -315,7 +315,8 @@ static const struct directive main_rows[] = {
 	    "What is wrong then is said in the error log, and all stays as it is." },
 	{ "pid", DIRECTIVE_SETTING, .arguments = path_arguments,
 	    .offset = offsetof(struct main_block, pid_path),
-	    .help = "The file that names the running master, which `server -s` needs." },
+	    .help = "The file that names the running master. Beside it is the control socket, unless `control` says "
+	    "otherwise: one of both is needed to tell a server that runs, or to ask it." },
 	{ "control", DIRECTIVE_SETTING, .arguments = control_arguments,
 	    .offset = offsetof(struct main_block, control_path),
 	    .help = "The Unix socket at which the running master answers `server status` and the other "

@@ -168,7 +168,7 @@ upgrade(const struct where *w)
 }
 
 int
-send_word(const struct master_options *options, const char *word)
+send_word(const struct master_options *options, const char *socket, const char *word)
 {
 	static const struct {
 		const char *word;
@@ -184,7 +184,9 @@ send_word(const struct master_options *options, const char *word)
 		process_refuse("unknown signal \"%s\": stop, quit, reopen, reload or upgrade is meant", word);
 		return 1;
 	}
-	if (!where_open(&w, options))
+	if (socket != NULL)
+		w = (struct where){ strdup(""), strdup(socket) };
+	else if (!where_open(&w, options))
 		return 1;
 	int status = words[i].number == SIGUSR2 ? upgrade(&w) : signal_master(&w, words[i].number);
 	where_close(&w);

@@ -12,9 +12,9 @@
  */
 char *send_where(const struct master_options *options);
 /*
- * stop, quit, reopen, reload or upgrade to the living master, as a signal. The exit status; errors were
- * said on stderr.
+ * stop, quit, reopen, reload or upgrade to the living master, as a signal; `socket`: to who listens
+ * there, or NULL. The exit status; errors were said on stderr.
  */
-int send_word(const struct master_options *options, const char *word);
+int send_word(const struct master_options *options, const char *socket, const char *word);
 
 #endif
