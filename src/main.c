@@ -420,8 +420,8 @@ tell(struct options *o)
 }
 
 /*
- * Verbs that look at a configuration; `--running`, or where it is asked: the master's, which it is asked for. False:
- * it is another.
+ * Verbs that look at a configuration; `--running`, or where it is asked: the master's, which it is
+ * asked for. False: it is another.
  */
 static bool
 take_look(struct options *o, char **argv)
@@ -441,7 +441,8 @@ take_look(struct options *o, char **argv)
 	if (o->json)
 		argv[count++] = json;
 	o->json = false;
-	o->action = runs || o->socket != NULL ? ACTION_ASK : routes ? ACTION_ROUTES : ACTION_EXPLAIN;
+	runs |= o->socket != NULL;
+	o->action = runs ? ACTION_ASK : routes ? ACTION_ROUTES : ACTION_EXPLAIN;
 	o->verb = (const char **)argv;
 	o->verb_count = count;
 	return true;

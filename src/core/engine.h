@@ -46,7 +46,7 @@ struct worker_shared {
 	_Atomic uint64_t log_dropped;
 	_Atomic uint64_t generation;
 	_Atomic uint64_t oldest;                /* generation of the oldest snapshot that lives; 0: none */
-	_Atomic uint64_t numbers;               /* of connections to either side: the last one given */
+	_Atomic uint64_t numbers;               /* the last one of a connection */
 	_Atomic uint64_t flows, flows_opened;   /* flows: open now */
 	_Atomic uint64_t datagrams_in, datagrams_out, datagrams_dropped;
 	_Atomic uint32_t doing;                 /* enum loop_doing */

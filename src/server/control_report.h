@@ -12,8 +12,9 @@
  *   ~TEXT                          the same, and it says by itself where: `x.conf:3:1: error: …`
  *   .                              the end: without it the answer is not whole
  *
- * A kind is n (a number), b (bytes), d (milliseconds), r (thousandths), s (text). In texts TAB, newline and
- * backslash are \t, \n and \\; other control bytes are \xNN. `-` is a value that is not known, \- one that is so.
+ * A kind is n (a number), b (bytes), d (milliseconds), r (thousandths), s (text). In texts TAB,
+ * newline and backslash are \t, \n and \\; other control bytes are \xNN. `-` is a value that is not
+ * known, \- one that is called so.
  */
 #ifndef MILLRACE_SERVER_CONTROL_REPORT_H
 #define MILLRACE_SERVER_CONTROL_REPORT_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * inotify. Each path is walked from the root: where a symbolic link stands, or the path ends, the directory is
- * watched for that name; where nothing stands yet, for what is missing. Directories on the way tell no more than
- * that they are moved themselves. The descriptor stays the same over all sets, so nothing that happens between
- * two of them is lost.
+ * inotify. Each path is walked from the root: where a symbolic link stands, or the path ends, the
+ * directory is watched for that name; where nothing stands yet, for what is missing. Directories on
+ * the way tell no more than that they are moved themselves. The descriptor stays the same over all
+ * sets, so nothing that happens between two of them is lost.
  */
 #include "server/watch.h"
 
@@ -35,7 +35,7 @@ static const uint32_t mask = IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_F
 struct watch_place {
 	struct watch_place *next;
 	int wd;
-	bool whole;                     /* what happens in it; else that it is moved, with all below it */
+	bool whole;                     /* what happens in it; else that it is moved, with all of it */
 	struct slice path;
 	struct wish {                   /* names with * ? [ */
 		const char *pattern;
@@ -80,7 +80,8 @@ add_place(struct watch *w, struct slice path, bool whole)
 	}
 	path = arena_slice(&w->arena, path);
 
-	int wd = inotify_add_watch(w->fd, path.at, whole ? mask : IN_MOVE_SELF | IN_ONLYDIR | IN_MASK_ADD);
+	int wd = inotify_add_watch(
+	    w->fd, path.at, whole ? mask : IN_MOVE_SELF | IN_ONLYDIR | IN_MASK_ADD);
 
 	if (wd < 0) {
 		/* What may be passed through need not be readable. */
