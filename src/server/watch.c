@@ -56,13 +56,17 @@ miss(struct watch *w, struct slice path, const char *why)
 }
 
 static struct watch_place *
-find_place(const struct watch *w, int wd)
+place_of(struct watch_place *place, int wd)
 {
-	struct watch_place *place = w->places;
-
 	while (place != NULL && place->wd != wd)
 		place = place->next;
 	return place;
+}
+
+static struct watch_place *
+find_place(const struct watch *w, int wd)
+{
+	return place_of(w->places, wd);
 }
 
 /* Two ways to spell a directory lead to one place. NULL: it cannot be watched. */
@@ -295,11 +299,57 @@ want(struct watch *w, const struct source *s)
 	free(k);
 }
 
+static bool
+are_same(const struct source *a, const struct source *b)
+{
+	if (a->name_count != b->name_count)
+		return false;
+	for (size_t i = 0; i < a->name_count; i++)
+		if (!slice_equal(a->names[i], b->names[i]))
+			return false;
+	return true;
+}
+
+/* A file came, or went, since the patterns were read. */
+static bool
+match_others(const struct sources *files)
+{
+	struct arena arena;
+	struct sources now;
+	bool others = false;
+
+	arena_init(&arena, NULL, 0);
+	sources_init(&now, &arena, true);
+	for (size_t i = 0; i < files->count && !others; i++)
+		others = files->items[i]->kind == SOURCE_GLOB &&
+		    !are_same(files->items[i], sources_glob(&now, files->items[i]->name));
+	arena_reset(&arena);
+	return others;
+}
+
+static bool
+has_new(const struct watch *w, struct watch_place *before)
+{
+	for (const struct watch_place *place = w->places; place != NULL; place = place->next)
+		if (place_of(before, place->wd) == NULL)
+			return true;
+	return false;
+}
+
+static void
+tell_later(struct watch *w)
+{
+	if (w->since == 0)
+		w->since = clock_ms();
+	if (clock_ms() - w->since < WATCH_PATIENCE)
+		deadline_set(w->loop, &w->silence, WATCH_SILENCE);
+}
+
 void
 watch_set(struct watch *w, const struct sources *files, bool good)
 {
 	struct arena old = w->arena;
-	const struct watch_place *before = w->places;
+	struct watch_place *before = w->places;
 
 	if (w->fd < 0)
 		return;
@@ -311,6 +361,9 @@ watch_set(struct watch *w, const struct sources *files, bool good)
 	w->retries = !good;
 	for (size_t i = 0; i < files->count; i++)
 		want(w, files->items[i]);
+	/* What came into a directory before that was watched, and behind its reading. */
+	if (good && has_new(w, before) && match_others(files))
+		tell_later(w);
 	for (; before != NULL; before = before->next)
 		if (find_place(w, before->wd) == NULL)
 			(void)inotify_rm_watch(w->fd, before->wd);
@@ -389,12 +442,8 @@ on_event(struct loop_event *event, unsigned what)
 	_Alignas(struct inotify_event) char room[EVENTS_ROOM];
 	ssize_t n = read(w->fd, room, sizeof(room));
 
-	if (n <= 0 || !take_events(w, room, (size_t)n))
-		return;
-	if (w->since == 0)
-		w->since = clock_ms();
-	if (clock_ms() - w->since < WATCH_PATIENCE)
-		deadline_set(w->loop, &w->silence, WATCH_SILENCE);
+	if (n > 0 && take_events(w, room, (size_t)n))
+		tell_later(w);
 }
 
 static void

@@ -392,6 +392,41 @@ test_too_many(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* Between the reading of a directory and its watch. */
+static void
+test_comes_too_early(void **state)
+{
+	make_directory("sites");
+	begin_set();
+	(void)sources_glob(&files, SLICE("sites/*.conf"));
+	put("sites/a.conf", "x;");
+	watch_set(&watch, &files, true);
+	assert_int_equal(wait_told(), 1);
+	/* The same set once more is nothing new. */
+	watch_set(&watch, &files, true);
+	assert_int_equal(wait_told(), 0);
+	set_glob("sites/*.conf");
+	assert_int_equal(wait_told(), 0);
+}
+
+/* A directory that all lies in goes, and comes again. */
+static void
+test_moves_above(void **state)
+{
+	make_directory("above");
+	make_directory("above/mid");
+	make_directory("above/mid/sites");
+	set_glob("above/mid/sites/*.conf");
+	put("above/other.conf", "x;");
+	put("above/mid/other.conf", "x;");
+	assert_int_equal(wait_told(), 0);
+	move("above", "away");
+	assert_int_equal(wait_told(), 1);
+	set_glob("above/mid/sites/*.conf");
+	move("away", "above");
+	assert_int_equal(wait_told(), 1);
+}
+
 int
 main(void)
 {
@@ -411,6 +446,8 @@ main(void)
 		CASE(test_other_set),
 		CASE(test_after_a_failure),
 		CASE(test_too_many),
+		CASE(test_comes_too_early),
+		CASE(test_moves_above),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
