@@ -93,6 +93,29 @@ engine_socket(const struct engine *e, uint16_t binding)
 	return a != NULL ? a->fd : -1;
 }
 
+static void
+drop(struct accepter **at)
+{
+	struct accepter *a = *at;
+
+	*at = a->next;
+	if (a->event.watched)
+		loop_unwatch(&a->event);
+	close(a->fd);
+	free(a);
+}
+
+/* What was kept for answers alone, while the listener was gone. */
+static void
+drop_unheard(struct binding *b)
+{
+	for (struct accepter **at = &b->accepters; *at != NULL;)
+		if ((*at)->datagrams && !(*at)->event.watched)
+			drop(at);
+		else
+			at = &(*at)->next;
+}
+
 bool
 engine_accept(struct engine *e, uint16_t binding, int fd)
 {
@@ -110,6 +133,7 @@ engine_accept(struct engine *e, uint16_t binding, int fd)
 	}
 	a->next = b->accepters;
 	b->accepters = a;
+	drop_unheard(b);
 	return true;
 }
 
@@ -119,21 +143,14 @@ engine_unaccept(struct engine *e, uint16_t binding, int fd)
 	struct binding *b = engine_binding(e, binding);
 	struct accepter **at = &b->accepters;
 
-	while (*at != NULL) {
-		struct accepter *a = *at;
-
-		if (fd >= 0 && a->fd != fd) {
-			at = &a->next;
-			continue;
-		}
-		*at = a->next;
-		if (a->event.watched)
-			loop_unwatch(&a->event);
-		close(a->fd);
-		free(a);
-	}
+	while (*at != NULL)
+		if (fd >= 0 && (*at)->fd != fd)
+			at = &(*at)->next;
+		else
+			drop(at);
 	if (b->accepters != NULL)
 		return;
+	engine_end_removal(e, b);
 	if (b->flow_count != 0)
 		datagram_end_binding(e, binding);
 	if (b->old != NULL)
@@ -428,10 +445,20 @@ engine_remove(struct engine *e, uint16_t binding)
 	if (b->listed || b->accepters == NULL)
 		return;
 	engine_empty(b);
+	if (!b->removed)
+		engine_count(&e->shared->removed, 1);
 	b->removed = true;
 	/* Answers that are under way leave through the socket. */
 	if (b->flow_count == 0)
 		engine_unaccept(e, binding, -1);
+}
+
+void
+engine_end_removal(struct engine *e, struct binding *b)
+{
+	if (b->removed)
+		engine_count(&e->shared->removed, (uint64_t)-1);
+	b->removed = false;
 }
 
 static void

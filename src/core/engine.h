@@ -26,7 +26,7 @@ struct binding {
 	 */
 	struct snapshot *old;
 	bool listed;                            /* in the current snapshot */
-	bool removed;                           /* its sockets close with the last flow */
+	bool removed;                           /* its sockets close with the last flow; counted */
 	bool fresh;                             /* it was nobody's before the current one */
 	struct accepter *accepters;             /* the sockets this worker accepts from */
 	struct flow *oldest, *newest;           /* of datagrams, by when they were looked at */
@@ -48,6 +48,7 @@ struct worker_shared {
 	_Atomic uint64_t oldest;                /* generation of the oldest snapshot that lives; 0: none */
 	_Atomic uint64_t numbers;               /* the last one of a connection */
 	_Atomic uint64_t flows, flows_opened;   /* flows: open now */
+	_Atomic uint64_t removed;               /* bindings that are gone, whose flows still answer */
 	_Atomic uint64_t datagrams_in, datagrams_out, datagrams_dropped;
 	_Atomic uint32_t doing;                 /* enum loop_doing */
 	_Atomic uint32_t asked;                 /* what it is at: a number for each time; the master's */
@@ -126,6 +127,8 @@ void engine_unaccept(struct engine *e, uint16_t binding, int fd);
 void engine_adopt(struct engine *e, struct snapshot *s);
 /* Nobody listens there any more: who waits is accepted, then its sockets close. */
 void engine_remove(struct engine *e, uint16_t binding);
+/* The number is another listener's, or its own again, before they have. */
+void engine_end_removal(struct engine *e, struct binding *b);
 /* What it had of a snapshot before the current one. */
 void engine_forget_binding(struct engine *e, struct binding *b);
 /* The one of that number; the table grows for it. */

@@ -42,15 +42,16 @@ leave_binding(struct engine *e, struct binding *b, struct snapshot *before)
 static void
 take_binding(struct engine *e, struct binding *b, const struct listener *l)
 {
-	b->fresh = b->listener == NULL || b->removed;
+	b->fresh = b->listener == NULL ||
+	    (b->removed && !addr_equal(&b->listener->addr, &l->addr));
 	/* Sockets, and flows, of who had the number long ago. */
-	if (b->removed)
+	if (b->fresh && b->removed)
 		engine_unaccept(e, (uint16_t)(b - e->bindings), -1);
+	engine_end_removal(e, b);
 	if (b->old != NULL)
 		engine_forget_binding(e, b);
 	b->listener = l;
 	b->fingerprint = l->fingerprint;
-	b->removed = false;
 }
 
 static void

@@ -109,11 +109,21 @@ follow_mode(struct bound *b, uint32_t mode)
 		(void)chmod(b->addr.local.sun_path, mode);
 }
 
+/* To the workers it is new. */
+static void
+come_back(const struct binding_table *t, struct bound *b)
+{
+	if (b->gone)
+		b->since = t->generation;
+	b->gone = false;
+}
+
 void
 binding_follow(struct binding_table *t, const struct bundle_listener *l)
 {
 	for (size_t i = 0; i < t->count; i++)
 		if (t->all[i].number == l->binding) {
+			come_back(t, &t->all[i]);
 			gather(&t->all[i], l->gathered);
 			follow_backlog(&t->all[i], l->backlog);
 			follow_mode(&t->all[i], l->mode);

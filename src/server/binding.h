@@ -18,6 +18,7 @@ struct bound {
 	int *fds;                       /* by slot */
 	size_t fd_count;
 	bool common;                    /* all workers accept from its only one */
+	bool gone;                      /* no listener: flows of workers still answer from it */
 	int backlog;
 	uint32_t mode;                  /* of its file; 0: not set */
 	uint64_t device, inode;         /* of a Unix socket's file: what we made and may remove */

@@ -251,7 +251,7 @@ put_server(struct control_client *k)
 	report_number(r, clock_ms() - m->control.opened);
 	report_number(r, m->generation);
 	report_number(r, m->slot_count);
-	report_number(r, m->bindings.count);
+	report_number(r, m->bundle.header->listeners.count);
 	report_text(r, slice_of(log_level_names[control_level(m)]));
 	report_end_row(r);
 }

@@ -176,7 +176,7 @@ send_slot(struct master *m, struct slot *to, enum channel_kind kind, size_t slot
 	for (size_t i = 0; i < m->bindings.count; i++) {
 		const struct bound *one = &m->bindings.all[i];
 
-		if (!one->common && one->since >= since && slot < one->fd_count)
+		if (!one->common && !one->gone && one->since >= since && slot < one->fd_count)
 			batch_add(&b, one->number, kind == CHANNEL_LISTEN ? one->fds[slot] : -1);
 	}
 	batch_send(&b);
@@ -380,7 +380,7 @@ last_number(const struct master *m)
 static void
 clear_place(struct worker_shared *w)
 {
-	w->beat = w->generation = w->oldest = w->connections = w->flows = 0;
+	w->beat = w->generation = w->oldest = w->connections = w->flows = w->removed = 0;
 	w->doing = LOOP_WAITING;
 	w->asked = w->told = 0;
 	/* Pages that nobody has written stay without memory. */
@@ -665,6 +665,25 @@ crew_oldest(const struct master *m)
 	for (const struct slot *s = m->leavers; s != NULL; s = s->next)
 		oldest = MIN_OF(oldest, s->shared == m->slots[s->number]->shared ? 0 : oldest_of(s));
 	return oldest;
+}
+
+static bool
+answers_for_gone(const struct slot *s)
+{
+	return s->state != SLOT_EMPTY &&
+	    (s->closing != 0 || __atomic_load_n((const uint64_t *)&s->shared->removed, __ATOMIC_RELAXED) != 0);
+}
+
+bool
+crew_answers_for_gone(const struct master *m)
+{
+	for (size_t i = 0; i < m->slot_room; i++)
+		if (answers_for_gone(m->slots[i]))
+			return true;
+	for (const struct slot *s = m->leavers; s != NULL; s = s->next)
+		if (answers_for_gone(s))
+			return true;
+	return false;
 }
 
 bool

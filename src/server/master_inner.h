@@ -211,6 +211,8 @@ void crew_give_bundle(struct master *m, struct slot *s);
 void crew_unlisten(struct master *m, const struct bound *b);
 /* ms since it was last seen alive. */
 uint64_t crew_silence(const struct master *m, const struct slot *s);
+/* A worker has a flow of a listener that is gone. */
+bool crew_answers_for_gone(const struct master *m);
 /* The oldest generation that a worker has something of. */
 uint64_t crew_oldest(const struct master *m);
 /* shared->tale says what it is at: it has not gone on since. */

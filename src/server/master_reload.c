@@ -258,11 +258,28 @@ reload_remove_gone(struct master *m)
 	if (!upgrade_owns_files(m))
 		return;
 	for (size_t i = m->bindings.count; i-- > 0;) {
-		if (is_listed(&m->bundle, m->bindings.all[i].number))
+		struct bound *b = &m->bindings.all[i];
+
+		if (b->gone || is_listed(&m->bundle, b->number))
 			continue;
-		crew_unlisten(m, &m->bindings.all[i]);
-		binding_remove(&m->bindings, i);
+		crew_unlisten(m, b);
+		if (b->transport == ENDPOINT_UDP)
+			b->gone = true;
+		else
+			binding_remove(&m->bindings, i);
 	}
+}
+
+/*
+ * Of datagrams the address is taken for as long as a worker answers from it: until then the sockets are
+ * kept, for the listener may come back.
+ */
+static void
+close_gone(struct master *m)
+{
+	for (size_t i = m->bindings.count; i-- > 0;)
+		if (m->bindings.all[i].gone && !crew_answers_for_gone(m))
+			binding_remove(&m->bindings, i);
 }
 
 static void
@@ -282,6 +299,7 @@ roll(struct master *m)
 		reload_remove_gone(m);
 		roll(m);
 	} else if (next == NULL) {
+		close_gone(m);
 		if (m->reload.failed)
 			dprintf(m->reload.said, "a worker could not build it: the error log says why\n");
 		conclude(m, !m->reload.failed);
@@ -416,6 +434,8 @@ reload_settle(struct master *m)
 		else
 			roll(m);
 	}
+	if (r->stage == RELOAD_NONE)
+		close_gone(m);
 	if (r->stage == RELOAD_NONE && r->again && m->phase != PHASE_STARTING)
 		begin(m);
 }

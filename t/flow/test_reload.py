@@ -377,6 +377,33 @@ class Listeners(Case):
                 self.assertFalse(flow.listening(s.address("port2")))
 
 
+    def test_datagrams_there_and_away_and_there(self):
+        """While a flow still answers from the address, it is kept for the listener that may come back."""
+        backend, client = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        for c in (backend, client):
+            self.addCleanup(c.close)
+            c.settimeout(flow.TIME * flow.SLOW)
+        backend.bind(("127.0.0.1", 0))
+        text = "server u { listen udp:127.0.0.1:@port2@; protocol udp; proxy udp:127.0.0.1:%d; }\n" % backend.getsockname()[1]
+        s = self.server(self.BASE + text, main="workers 2;\n")
+        client.connect(s.address("port2"))
+        before = s.descriptors()
+        for n in range(5):
+            client.send(b"q%d" % n)
+            _, asks = backend.recvfrom(100)
+            reload(s, self.BASE)
+            backend.sendto(b"a%d" % n, asks)
+            self.assertEqual(client.recv(100), b"a%d" % n)
+            reload(s, self.BASE + text)
+        client.send(b"q")
+        _, asks = backend.recvfrom(100)
+        backend.sendto(b"a", asks)
+        self.assertEqual(client.recv(100), b"a")
+        self.assertLessEqual(s.descriptors(), before + 2)
+        reload(s, "drain { deadline 200ms; }\n" + self.BASE)
+        flow.wait_for(lambda: not flow.listening((*s.address("port2"), "udp")))
+
+
 class Turns(Case):
     def test_go_on(self):
         """One question between any two reloads: all are asked in turn, and a weight that was large is no debt."""
