@@ -401,9 +401,8 @@ print_line(const struct slice line, FILE *to)
 	struct builder b = builder_on(room, sizeof(room));
 
 	put_plain(&b, slice_after(line, 1));
-	bool said = to != stderr || line.at[0] == '~' ||
-	    slice_starts(builder_slice(&b), SLICE("server: "));
-	fprintf(to, "%s%.*s\n", said ? "" : "server: ", SLICE_ARG(builder_slice(&b)));
+	fprintf(to, "%s%.*s\n", to == stderr && line.at[0] != '~' ? "server: " : "",
+	    SLICE_ARG(builder_slice(&b)));
 }
 
 static void

@@ -160,9 +160,11 @@ on_reloaded(struct reload_waiter *w, bool good, struct slice said)
 	struct slice line;
 
 	k->waits = false;
+	/* What is wrong, as -t says it; the last line is the verdict, and the server's. */
 	while (slice_split(&said, '\n', &line))
 		if (line.n != 0)
-			report_line(&k->report, good ? '=' : '~', SLICE_FORMAT, SLICE_ARG(line));
+			report_line(&k->report, good ? '=' : said.n == 0 ? '-' : '~', SLICE_FORMAT,
+			    SLICE_ARG(line));
 	if (good)
 		report_line(&k->report, '=', "generation %llu is served by every worker",
 		    (unsigned long long)k->master->generation);
