@@ -551,27 +551,69 @@ ask_http(struct asking *q)
 	}
 }
 
-/* The first message; where there is none, the verdict says why. */
+/* Of what is typed, the end is what is easily left out. False: more than that is missing. */
+static bool
+put_end(struct asking *q, const struct codec *k, struct slice *in)
+{
+	const struct draft d = { .body = *in };
+	struct slice wire;
+
+	if (k->write(k, &d, &q->stage->engine.loop.scratch, &wire) != NULL || wire.n <= in->n ||
+	    !slice_starts(wire, *in))
+		return false;
+	*in = arena_slice(q->x.arena, wire);
+	return true;
+}
+
+/* A datagram ends where it ends; else more may come. */
+static bool
+may_go_on(const struct asking *q, enum codec_verdict verdict)
+{
+	const struct listener *l = q->x.listener;
+
+	return (verdict == CODEC_BAD || verdict == CODEC_SKIP) && !l->protocol->codec->datagrams &&
+	    !l->addr.datagram;
+}
+
+/* The first message from *in on, which what is passed over leaves. */
+static enum codec_verdict
+read_first(struct asking *q, const struct codec *k, struct slice *in, struct unit *u)
+{
+	struct scratch *scratch = &q->stage->engine.loop.scratch;
+	char *state = arena_zalloc(q->x.arena, CODEC_STATE);
+
+	k->begin(k, state, true);
+	for (;;) {
+		enum codec_verdict verdict = k->next(k, state, *in, scratch, u);
+
+		if (verdict == CODEC_MORE) {
+			verdict = k->finish(k, state, *in, scratch, u);
+			if (may_go_on(q, verdict))
+				return CODEC_MORE;
+		}
+		if (verdict == CODEC_MESSAGE && u->wire.n < in->n)
+			note(q, "there is more behind the first message, which alone is explained");
+		if (verdict != CODEC_SKIP || u->fault != NULL)
+			return verdict;
+		*in = slice_after(*in, u->wire.n);
+	}
+}
+
+/* Where there is none, the verdict says why. */
 static enum codec_verdict
 read_message(struct asking *q, struct unit *u)
 {
 	const struct codec *k = q->x.listener->protocol->codec;
-	struct scratch *scratch = &q->stage->engine.loop.scratch;
-	char *state = arena_zalloc(q->x.arena, CODEC_STATE);
 	struct slice in = q->bytes;
+	enum codec_verdict verdict = read_first(q, k, &in, u);
 
-	k->begin(k, state, true);
-	for (;;) {
-		enum codec_verdict verdict = k->next(k, state, in, scratch, u);
-
-		if (verdict == CODEC_MORE)
-			verdict = k->finish(k, state, in, scratch, u);
-		if (verdict == CODEC_MESSAGE && u->wire.n < in.n)
-			note(q, "there is more behind the first message, which alone is explained");
-		if (verdict != CODEC_SKIP || u->fault != NULL)
-			return verdict;
-		in = slice_after(in, u->wire.n);
-	}
+	if (verdict != CODEC_MORE || in.n == 0 || !put_end(q, k, &in))
+		return verdict;
+	/* What was typed is its body, and nothing stands before it: it was the end that was missing. */
+	if (read_first(q, k, &in, u) != CODEC_MESSAGE || unit_body(u).at != u->wire.at)
+		return CODEC_MORE;
+	note(q, "what marks its end was missing, and is put behind it");
+	return CODEC_MESSAGE;
 }
 
 static void

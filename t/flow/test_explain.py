@@ -205,6 +205,25 @@ class Messages(flow.Case):
                 self.assertIsNotNone(m, said)
                 self.assertEqual(got, m.group(1), (said, question))
 
+    def test_not_all_of_it(self):
+        """Who types leaves out the end; what lacks more is waited for, as it is from a client."""
+        s = self.server(r"""
+            protocol jsonnl { boundary "\n"; max 1k; format json; answers in_order; }
+            protocol len { length u16be at 0 counts after; max 1k; answers in_order; }
+            server { listen 127.0.0.1:@port@; protocol jsonnl; route when msg.type == "x" { reply "x"; } }
+            server { listen 127.0.0.1:@port2@; protocol len; reply "len"; }
+        """)
+        said = explain(s, "-p", "jsonnl", '{"type":"x"}')
+        self.assertEqual(said["steps"][0]["does"], 'replies "x"')
+        self.assertIn("its end was missing", said["note"])
+        for data in (b"\0", b"\0\3", b"\0\3ab"):
+            self.assertIn("more is awaited", explain(s, "-p", "len", escaped(data))["answer"])
+        with s.client("port2") as c:
+            for byte in b"\0\3abc":
+                c.send(bytes([byte]))
+                time.sleep(0.02)
+            self.assertEqual(c.exactly(5), b"\0\3len")
+
     def test_talks(self):
         s = self.server("""
             server { listen 127.0.0.1:@port@; protocol tcp; route when src == 127.0.0.2 { close; } route { echo; } }

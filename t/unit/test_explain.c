@@ -584,9 +584,19 @@ test_messages(void **state)
 	EXPLAIN(
 	    "question  {\"n\":4}\n"
 	    "from      127.0.0.1\n"
-	    "note      it is malformed: truncated\n"
+	    "note      what marks its end was missing, and is put behind it\n"
 	    "listener  [::]:1234, protocol jsonnl\n"
-	    "answer    the protocol's error '{\"code\":400,\"msg\":\"bad_message\"}' (bad_message: the question is malformed)\n",
+	    "server    rpc  (m:27)\n"
+	    "          the only one of this listener\n"
+	    "route     when msg.type == \"ping\"  (m:28)\n"
+	    "          no: msg.type is absent\n"
+	    "route     when msg.n > 5  (m:29)\n"
+	    "          no: msg.n is 4\n"
+	    "route     when msg.n == \"5\"  (m:30)\n"
+	    "          no: msg.n is 4\n"
+	    "route     when msg.n == 6  (m:31)\n"
+	    "          no: msg.n is 4\n"
+	    "answer    the protocol's error '{\"code\":404,\"msg\":\"no_route\"}' (no_route: no route matches)\n",
 	    "-p", "jsonnl", "{\"n\":4}");
 }
 
