@@ -10,7 +10,7 @@
 #include "core/request_id.h"
 #include "core/snapshot.h"
 
-enum { BINDINGS_MAX = 65535, BINDING_NONE = 0, SNAPSHOTS_MOST = 8 };
+enum { BINDINGS_MAX = 65535, BINDING_NONE = 0, SNAPSHOTS_MOST = 8, SNAPSHOTS_SHOWN = 16 };
 
 struct accepter;
 struct datagrams;
@@ -45,7 +45,8 @@ struct worker_shared {
 	_Atomic uint64_t reasons[REASON_COUNT];
 	_Atomic uint64_t log_dropped;
 	_Atomic uint64_t generation;
-	_Atomic uint64_t oldest;                /* generation of the oldest snapshot that lives; 0: none */
+	/* generations of the snapshots that live, in no order, and how many found no place there */
+	_Atomic uint64_t held[SNAPSHOTS_SHOWN], held_more;
 	_Atomic uint64_t numbers;               /* the last one of a connection */
 	_Atomic uint64_t flows, flows_opened;   /* flows: open now */
 	_Atomic uint64_t removed;               /* bindings that are gone, whose flows still answer */

@@ -270,7 +270,7 @@ know(struct engine *e, struct snapshot *s)
 	if (s->older != NULL)
 		s->older->back = &s->older;
 	e->snapshots = s;
-	snapshot_tell_oldest(e);
+	snapshot_show(e, s);
 }
 
 void

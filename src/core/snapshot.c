@@ -23,14 +23,27 @@ snapshot_new(void)
 }
 
 void
-snapshot_tell_oldest(struct engine *e)
+snapshot_show(struct engine *e, struct snapshot *s)
 {
-	uint64_t oldest = 0;
+	_Atomic uint64_t *at = e->shared->held;
 
-	for (const struct snapshot *s = e->snapshots; s != NULL; s = s->older)
-		oldest = s->generation;
-	/* Behind all that was written for those that are gone. */
-	__atomic_store_n((uint64_t *)&e->shared->oldest, oldest, __ATOMIC_RELEASE);
+	while (at < e->shared->held + SNAPSHOTS_SHOWN && *at != 0)
+		at++;
+	s->shown = at;
+	if (at < e->shared->held + SNAPSHOTS_SHOWN)
+		__atomic_store_n((uint64_t *)at, s->generation, __ATOMIC_RELEASE);
+	else
+		engine_count(&e->shared->held_more, 1);
+}
+
+/* Behind all that was written for it. */
+static void
+snapshot_hide(struct engine *e, struct snapshot *s)
+{
+	if (s->shown < e->shared->held + SNAPSHOTS_SHOWN)
+		__atomic_store_n((uint64_t *)s->shown, 0, __ATOMIC_RELEASE);
+	else
+		engine_count(&e->shared->held_more, (uint64_t)-1);
 }
 
 static void
@@ -40,7 +53,7 @@ snapshot_end(struct snapshot *s)
 		*s->back = s->older;
 		if (s->older != NULL)
 			s->older->back = s->back;
-		snapshot_tell_oldest(s->engine);
+		snapshot_hide(s->engine, s);
 	}
 	free(s->shared_at);
 	free(s->bindings);

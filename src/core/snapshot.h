@@ -36,6 +36,7 @@ struct snapshot {
 	/* of the engine that adopted it: the living ones, newest first */
 	struct snapshot *older, **back;
 	uint64_t generation;            /* set by the worker at the swap */
+	_Atomic uint64_t *shown;        /* where that is shown */
 	/* when the pass ends that nobody holds it any more it begins to go, a piece a pass */
 	struct loop_task rest, piece;
 	struct engine *engine;          /* … and whose that is */
@@ -83,8 +84,8 @@ snapshot_hold(struct snapshot *s)
  * (NULL).
  */
 void snapshot_release(struct engine *e, struct snapshot *s);
-/* The list of those that live is another: what they name in shared memory stays where it is. */
-void snapshot_tell_oldest(struct engine *e);
+/* It lives: what it names in shared memory stays where it is, until it is gone. */
+void snapshot_show(struct engine *e, struct snapshot *s);
 /* Those that nobody holds, at once. */
 void snapshot_free_all(struct engine *e);
 /* Its listener of that binding; NULL: it has none. */

@@ -380,7 +380,9 @@ last_number(const struct master *m)
 static void
 clear_place(struct worker_shared *w)
 {
-	w->beat = w->generation = w->oldest = w->connections = w->flows = w->removed = 0;
+	w->beat = w->generation = w->connections = w->flows = w->removed = w->held_more = 0;
+	for (size_t i = 0; i < SNAPSHOTS_SHOWN; i++)
+		w->held[i] = 0;
 	w->doing = LOOP_WAITING;
 	w->asked = w->told = 0;
 	/* Pages that nobody has written stay without memory. */
@@ -645,26 +647,46 @@ crew_reap(struct master *m)
 	}
 }
 
-/* One that has not built its first yet: what it was given. */
 static uint64_t
-oldest_of(const struct slot *s)
+shown(const _Atomic uint64_t *at)
 {
-	uint64_t oldest = __atomic_load_n((const uint64_t *)&s->shared->oldest, __ATOMIC_ACQUIRE);
-
-	return oldest == 0 ? s->given : oldest;
+	return __atomic_load_n((const uint64_t *)at, __ATOMIC_ACQUIRE);
 }
 
-uint64_t
-crew_oldest(const struct master *m)
+/* What it was given it may not have built yet. */
+static size_t
+held_by(const struct slot *s, struct shared_span *held)
 {
-	uint64_t oldest = m->generation;
+	size_t n = 0;
 
+	held[n++] = (struct shared_span){ shown(&s->shared->held_more) != 0 ? 1 : s->given, s->given };
+	for (size_t i = 0; i < SNAPSHOTS_SHOWN; i++) {
+		uint64_t generation = shown(&s->shared->held[i]);
+
+		if (generation != 0)
+			held[n++] = (struct shared_span){ generation, generation };
+	}
+	return n;
+}
+
+struct shared_span *
+crew_held(const struct master *m, size_t *count)
+{
+	struct shared_span *held;
+	size_t most = m->slot_room, n = 1;
+
+	for (const struct slot *s = m->leavers; s != NULL; s = s->next, most++)
+		if (s->shared == m->slots[s->number]->shared)
+			return NULL;
+	held = memory_zalloc((1 + most * (1 + SNAPSHOTS_SHOWN)) * sizeof(*held));
+	held[0] = (struct shared_span){ m->generation, m->generation };
+	for (const struct slot *s = m->leavers; s != NULL; s = s->next)
+		n += held_by(s, held + n);
 	for (size_t i = 0; i < m->slot_room; i++)
 		if (m->slots[i]->state != SLOT_EMPTY)
-			oldest = MIN_OF(oldest, oldest_of(m->slots[i]));
-	for (const struct slot *s = m->leavers; s != NULL; s = s->next)
-		oldest = MIN_OF(oldest, s->shared == m->slots[s->number]->shared ? 0 : oldest_of(s));
-	return oldest;
+			n += held_by(m->slots[i], held + n);
+	*count = n;
+	return held;
 }
 
 static bool

@@ -213,8 +213,11 @@ void crew_unlisten(struct master *m, const struct bound *b);
 uint64_t crew_silence(const struct master *m, const struct slot *s);
 /* A worker has a flow of a listener that is gone. */
 bool crew_answers_for_gone(const struct master *m);
-/* The oldest generation that a worker has something of. */
-uint64_t crew_oldest(const struct master *m);
+/*
+ * The generations that workers have something of, and ours; free it. NULL: two show it in the same place, so
+ * it is not known.
+ */
+struct shared_span *crew_held(const struct master *m, size_t *count);
 /* shared->tale says what it is at: it has not gone on since. */
 bool crew_tells(const struct slot *s);
 bool crew_all_ended(const struct master *m);

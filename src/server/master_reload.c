@@ -120,8 +120,16 @@ reload_name_shared(struct master *m)
 static void
 sweep_shared(struct master *m)
 {
-	if (!upgrade_is_under_way(m) && !upgrade_follows(m))
-		shared_sweep(&m->shared, crew_oldest(m));
+	size_t count;
+
+	if (upgrade_is_under_way(m) || upgrade_follows(m))
+		return;
+
+	struct shared_span *held = crew_held(m, &count);
+
+	if (held != NULL)
+		shared_sweep(&m->shared, held, count);
+	free(held);
 }
 
 static bool

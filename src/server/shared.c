@@ -18,7 +18,8 @@ enum { LARGE = 64 * 1024 };             /* bytes: worth asking the kernel to tak
 /* A place as the master keeps it. */
 struct object {
 	struct shared_place place;
-	uint64_t named;                 /* by the configuration of that generation, last */
+	/* generations whose configurations named it: the first, the last; 0: none did */
+	struct shared_span named;
 };
 
 /* Takes the descriptor. */
@@ -124,7 +125,7 @@ slice_of_key(const struct shared_key *key)
 }
 
 static void
-keep(struct shared *s, const struct shared_key *key, uint64_t offset, uint64_t named)
+keep(struct shared *s, const struct shared_key *key, uint64_t offset, struct shared_span named)
 {
 	struct object *o = arena_alloc(&s->arena, sizeof(*o));
 
@@ -140,7 +141,7 @@ shared_know(struct shared *s, const struct shared_place *place)
 
 	if (need == 0 || shared_at(s, place->offset, need) == NULL)
 		return false;
-	keep(s, &plain, place->offset, 0);
+	keep(s, &plain, place->offset, (struct shared_span){ 0 });
 	s->used = MAX_OF(s->used, place->offset + need);
 	return true;
 }
@@ -183,7 +184,7 @@ shared_take(struct shared *s, const struct shared_key *key, uint64_t *offset)
 	}
 	if (need == 0 || (!take_gap(s, need, offset) && !take_end(s, need, offset)))
 		return false;
-	keep(s, &plain, *offset, 0);
+	keep(s, &plain, *offset, (struct shared_span){ 0 });
 	return true;
 }
 
@@ -195,14 +196,20 @@ shared_name(struct shared *s, const struct shared_key *key, uint64_t generation)
 	struct shared_key plain = plain_key(key);
 	struct object *o = map_find(&s->by_key, slice_of_key(&plain));
 
-	if (o != NULL)
-		o->named = generation;
+	if (o == NULL)
+		return;
+	if (o->named.oldest == 0)
+		o->named.oldest = generation;
+	o->named.newest = generation;
 }
 
 static bool
-is_gone(const struct object *o, uint64_t oldest)
+is_held(const struct object *o, const struct shared_span *held, size_t count)
 {
-	return o->place.key.kind != SHARED_WORKER && o->named < oldest;
+	for (size_t i = 0; i < count; i++)
+		if (o->named.newest >= held[i].oldest && o->named.oldest <= held[i].newest)
+			return true;
+	return o->place.key.kind == SHARED_WORKER;
 }
 
 static int
@@ -216,7 +223,8 @@ compare_offsets(const void *a, const void *b)
 
 /* By their offsets. NULL: all stay. */
 static const struct object **
-those_that_stay(const struct shared *s, uint64_t oldest, size_t *count)
+those_that_stay(
+    const struct shared *s, const struct shared_span *held, size_t held_count, size_t *count)
 {
 	const struct object **stay = memory_alloc((s->by_key.count + 1) * sizeof(*stay));
 
@@ -224,7 +232,7 @@ those_that_stay(const struct shared *s, uint64_t oldest, size_t *count)
 	for (size_t i = 0; i < s->by_key.room; i++) {
 		const struct object *o = s->by_key.entries[i].value;
 
-		if (o != NULL && !is_gone(o, oldest))
+		if (o != NULL && is_held(o, held, held_count))
 			stay[(*count)++] = o;
 	}
 	if (*count == s->by_key.count) {
@@ -263,11 +271,11 @@ cut_end(struct shared *s, uint64_t end)
 }
 
 void
-shared_sweep(struct shared *s, uint64_t oldest)
+shared_sweep(struct shared *s, const struct shared_span *held, size_t held_count)
 {
 	struct arena before = s->arena;
 	size_t count;
-	const struct object **stay = those_that_stay(s, oldest, &count);
+	const struct object **stay = those_that_stay(s, held, held_count, &count);
 	uint64_t end = 0;
 
 	if (stay == NULL)

@@ -54,11 +54,15 @@ void shared_foretell(struct shared *s);
 MUST_USE bool shared_take(struct shared *s, const struct shared_key *key, uint64_t *offset);
 /* One that was taken: the configuration of that generation names it. */
 void shared_name(struct shared *s, const struct shared_key *key, uint64_t generation);
+/* Generations of configurations that somebody has something of. */
+struct shared_span {
+	uint64_t oldest, newest;
+};
 /*
- * Gives back what no configuration from `oldest` on has named, but for what workers show of themselves. While
+ * Gives back what no configuration of those spans has named, but for what workers show of themselves. While
  * no other master has a part of the region.
  */
-void shared_sweep(struct shared *s, uint64_t oldest);
+void shared_sweep(struct shared *s, const struct shared_span *held, size_t count);
 /* NULL: not inside what the region is. */
 void *shared_at(const struct shared *s, uint64_t offset, size_t size);
 

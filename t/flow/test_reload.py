@@ -445,6 +445,24 @@ class EverNew(Case):
             # Where another one's keys were counted before, nothing is.
             self.assertEqual([s.get().status for _ in range(3)], [200, 200, 429])
 
+    def test_beside_one_that_leaves(self):
+        """A worker that drains for long keeps what it has, and nothing of what came and went since."""
+        text = """
+            limit l%d { key src; rate 1/h; burst 2; keys 1048576; }
+            server a { listen 127.0.0.1:@port@; limit l%d; return 200; }
+            server b { listen 127.0.0.1:@port2@; protocol tcp; echo; }
+        """
+        s = self.server(text % (0, 0), main="workers 2;\n")
+        talks = [self.client(s, "port2", b"x", b"x") for _ in range(16)]
+        reload(s, text % (0, 0), main="workers 1;\n")
+        for n in range(1, 24):
+            reload(s, text % (n, n), main="workers 1;\n")
+            self.assertEqual([s.get().status for _ in range(3)], [200, 200, 429])
+        self.assertEqual(len(s.workers()), 2)
+        for c in talks:
+            c.send(b"y")
+            self.assertEqual(c.exactly(1), b"y")
+
     def test_peers(self):
         """Those who came last are counted as those who came first; who still has a tunnel stays counted."""
         text = """

@@ -167,6 +167,12 @@ name(const char *what, uint32_t size, uint64_t generation)
 	shared_name(&region, &k, generation);
 }
 
+static void
+sweep(struct shared *s, uint64_t oldest)
+{
+	shared_sweep(s, &(struct shared_span){ oldest, UINT64_MAX }, 1);
+}
+
 /* 200,000 names, of which few are in use at a time; each finds zeroes, and its neighbours lose nothing. */
 static void
 what_is_gone_is_others_to_have(void **state)
@@ -178,7 +184,7 @@ what_is_gone_is_others_to_have(void **state)
 		uint64_t offsets[4];
 		char names[4][16];
 
-		shared_sweep(&region, generation - 1);
+		sweep(&region, generation - 1);
 		for (uint32_t i = 0; i < 4; i++) {
 			snprintf(names[i], sizeof(names[i]), "%u", (unsigned)generation * 4 + i);
 			offsets[i] = take(SHARED_PEER, i == 2 ? 65 : 64, names[i]);
@@ -192,7 +198,7 @@ what_is_gone_is_others_to_have(void **state)
 	}
 	assert_int_equal(take(SHARED_PEER, 48, "stays"), stays);
 	assert_int_equal(*(char *)shared_at(&region, stays, 1), 'x');
-	shared_sweep(&region, 50001);
+	sweep(&region, 50001);
 	assert_int_equal(region.by_key.count, 0);
 	take(SHARED_PEER, 1024, "all of it");
 }
@@ -205,12 +211,34 @@ what_somebody_has_stays(void **state)
 	    unnamed = take(SHARED_PEER, 64, "unnamed");
 
 	name("old", 64, 3);
-	shared_sweep(&region, 3);
+	sweep(&region, 3);
 	assert_int_equal(take(SHARED_PEER, 64, "old"), old);
 	assert_int_equal(take(SHARED_PEER, 64, "new"), unnamed);
-	shared_sweep(&region, 4);
+	sweep(&region, 4);
 	assert_int_equal(take(SHARED_WORKER, 64, "worker"), worker);
 	assert_int_equal(region.by_key.count, 1);
+}
+
+/* Who keeps to one of long ago holds what that one has, and nothing of those behind it. */
+static void
+what_came_and_went_meanwhile_goes(void **state)
+{
+	static const struct shared_span held[] = { { 2, 2 }, { 6, 9 } };
+	static const struct { const char *name; uint64_t first, last; bool stays; } all[] = {
+		{ "1", 1, 1, false }, { "1-2", 1, 2, true }, { "2-3", 2, 3, true }, { "3-5", 3, 5, false },
+		{ "5-6", 5, 6, true }, { "9", 9, 9, true }, { "1-9", 1, 9, true } };
+
+	for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
+		take(SHARED_PEER, 64, all[i].name);
+		for (uint64_t g = all[i].first; g <= all[i].last; g++)
+			name(all[i].name, 64, g);
+	}
+	shared_sweep(&region, held, ARRAY_COUNT(held));
+	for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
+		struct shared_key k = key(SHARED_PEER, 64, all[i].name);
+
+		assert_int_equal(map_find(&region.by_key, slice_make((char *)&k, sizeof(k))) != NULL, all[i].stays);
+	}
 }
 
 /* The one that follows has no gaps; it finds them, and what a third one left, when it is alone. */
@@ -229,7 +257,7 @@ gaps_are_found_by_who_follows(void **state)
 	struct shared_key d = key(SHARED_PEER, 64, "d"), e = key(SHARED_PEER, 64, "e");
 	assert_true(shared_take(&other, &d, &offset));
 	assert_int_equal(offset, 3 * SHARED_ALIGN);
-	shared_sweep(&other, 1);
+	sweep(&other, 1);
 	assert_true(shared_take(&other, &e, &offset));
 	assert_int_equal(offset, a);
 	assert_true(shared_take(&other, &place.key, &offset));
@@ -245,7 +273,7 @@ fork_agrees_on_gaps(void **state)
 
 	take(SHARED_WORKER, 64, "w");
 	take(SHARED_WORKER, 64, "x");
-	shared_sweep(&region, 1);
+	sweep(&region, 1);
 
 	pid_t pid = fork();
 
@@ -296,6 +324,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(another_goes_on, open_region, close_region),
 		cmocka_unit_test_setup_teardown(what_is_gone_is_others_to_have, open_region, close_region),
 		cmocka_unit_test_setup_teardown(what_somebody_has_stays, open_region, close_region),
+		cmocka_unit_test_setup_teardown(what_came_and_went_meanwhile_goes, open_region, close_region),
 		cmocka_unit_test_setup_teardown(gaps_are_found_by_who_follows, open_region, close_region),
 		cmocka_unit_test_setup_teardown(fork_agrees_on_gaps, open_region, close_region),
 		cmocka_unit_test_setup_teardown(what_cannot_be_is_not_known, open_region, close_region),
