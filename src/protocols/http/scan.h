@@ -53,12 +53,12 @@ static inline __attribute__((always_inline)) uint64_t
 scan_marks(const char *at, enum scan_kind kind)
 {
 	const __m128i x = _mm_loadu_si128((const __m128i *)at);
-	__m128i fine, bad;
+	__m128i fine = _mm_setzero_si128();
 
 	switch (kind) {
 	case SCAN_CONTROL:
-		bad = _mm_or_si128(scan_in(x, 0, 0x1f), scan_is(x, 0x7f));
-		return (unsigned)_mm_movemask_epi8(bad);
+		return (unsigned)_mm_movemask_epi8(
+		    _mm_or_si128(scan_in(x, 0, 0x1f), scan_is(x, 0x7f)));
 	case SCAN_COLON:
 		return (unsigned)_mm_movemask_epi8(scan_is(x, ':'));
 	case SCAN_NOT_VISIBLE:
