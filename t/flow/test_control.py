@@ -275,7 +275,7 @@ class Control(flow.Case):
             s.kill(signal.SIGQUIT)
             flow.wait_for(lambda: self.json(s, "status")["server"]["state"] == "draining")
             self.assertEqual(self.verb(s, "reload", status=1),
-                             "this master is leaving\nnot reloaded: the configuration before stays\n")
+                             "this master is leaving\nserver: not reloaded: the configuration before stays\n")
             self.assertIn("does not serve", self.verb(s, "worker", "1", "restart", status=1))
             self.assertEqual([r["state"] for r in self.json(s, "connections", "side=client")["connections"]], ["asking"])
             self.gate.set()
@@ -643,7 +643,7 @@ class Control(flow.Case):
         # As editors find it, and as -t says it.
         self.assertTrue(said.startswith(s.path + ":"), said)
         self.assertIn(':1: error: unknown directive "bogus"', said)
-        self.assertTrue(said.endswith("\nnot reloaded: the configuration before stays\n"), said)
+        self.assertTrue(said.endswith("\nserver: not reloaded: the configuration before stays\n"), said)
         # What is wrong with it does not hide who runs.
         self.assertEqual(self.json(s, "status")["server"]["generation"], 1)
         self.assertIn('unknown directive "bogus"', self.verb(s, "reload", status=1))
