@@ -230,8 +230,9 @@ conn_local(struct conn *c)
 void
 conn_drop_input(struct conn *c)
 {
-	if (c->in != NULL)
-		scratch_free_later(&c->engine->loop.scratch, c->in);
+	if (c->in == NULL)
+		return;
+	scratch_free_later(&c->engine->loop.scratch, c->in);
 	c->in = NULL;
 	c->in_at = c->in_n = c->in_size = 0;
 }

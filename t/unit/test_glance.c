@@ -51,8 +51,9 @@ module_question(struct exchange *ex, const struct step *step)
 static enum verdict
 torn_question(struct exchange *ex, const struct step *step)
 {
-	struct exchange whole = *ex;
+	unsigned char whole[offsetof(struct exchange, settle)]; /* behind it lies what is hidden */
 
+	memcpy(whole, ex, sizeof(whole));
 	ex->server_name = slice_make((const char *)16, SIZE_MAX);
 	ex->peer_text = slice_make((const char *)16, 1);
 	ex->route = (const struct route *)(uintptr_t)0xdead0000;
@@ -62,7 +63,7 @@ torn_question(struct exchange *ex, const struct step *step)
 	ex->client = (struct conn *)(uintptr_t)16;
 	ex->src = NULL;
 	look();
-	memcpy(ex, &whole, offsetof(struct exchange, settle));
+	memcpy(ex, whole, sizeof(whole));
 	return STEP_PASS;
 }
 
