@@ -55,7 +55,7 @@ use_first(struct arena *a)
 {
 	a->at = a->first;
 	a->end = a->first + a->given;
-	if (on_the_heap(a->at))
+	if (a->given != 0 && on_the_heap(a->at))
 		memory_hide(a->at, a->given);
 }
 
