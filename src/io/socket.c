@@ -103,22 +103,29 @@ path_is_free(const struct addr *a, bool datagram)
 	return false;
 }
 
+/* Where there is no room for more, a name as long as the path's own: another last byte. */
+static void
+name_beside(const char *path, int i, struct sockaddr_un *name)
+{
+	const char *slash = strrchr(path, '/');
+	int directory = slash != NULL ? (int)(slash - path) + 1 : 0;
+	size_t n = strlen(path);
+
+	*name = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (snprintf(name->sun_path, sizeof(name->sun_path), "%.*s.%d.%d", directory, path,
+	    (int)getpid(), i) < (int)sizeof(name->sun_path))
+		return;
+	memcpy(name->sun_path, path, n + 1);
+	name->sun_path[n - 1] = (char)((path[n - 1] == 'a' ? 'A' : 'a') + i);
+}
+
 /* A name beside the path that no one uses: bound, and left in `temporary`. */
 static bool
 bind_beside(int fd, const struct addr *a, struct addr *temporary)
 {
-	const char *path = a->local.sun_path, *slash = strrchr(path, '/');
-	int directory = slash != NULL ? (int)(slash - path) + 1 : 0;
-
 	for (int i = 0; i < TEMPORARY_NAMES; i++) {
-		struct sockaddr_un *name = &temporary->local;
-
-		*temporary = (struct addr){ .local.sun_family = AF_UNIX, .n = sizeof(*name) };
-		if (snprintf(name->sun_path, sizeof(name->sun_path), "%.*s.%d.%d", directory, path,
-		    (int)getpid(), i) >= (int)sizeof(name->sun_path)) {
-			errno = ENAMETOOLONG;
-			return false;
-		}
+		*temporary = (struct addr){ .n = sizeof(temporary->local) };
+		name_beside(a->local.sun_path, i, &temporary->local);
 		if (bind(fd, &temporary->any, temporary->n) == 0)
 			return true;
 		if (errno != EADDRINUSE)

@@ -275,6 +275,34 @@ meets_at_a_path(void **state)
 	unlink(at.local.sun_path);
 }
 
+/* As long as a path may be: beside it there is no room for a longer name. */
+static void
+meets_at_a_long_path(void **state)
+{
+	struct addr at = path_address("d"), from;
+	size_t n = strlen(at.local.sun_path);
+
+	while (n < sizeof(at.local.sun_path) - 3)
+		at.local.sun_path[n++] = 'd';
+	assert_int_equal(mkdir(at.local.sun_path, 0700), 0);
+	memcpy(at.local.sun_path + n, "/s", 3);
+	at.n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 3);
+	assert_int_equal(at.n, sizeof(at.local));
+	for (int i = 0; i < 2; i++) {
+		int listener = socket_listen(&at, &(struct socket_options){ .mode = 0600 });
+
+		assert_true(listener >= 0);
+		meet(listener, &at, &from);
+		assert_int_equal(socket_listen(&at, &(struct socket_options){ .mode = 0 }), -1);
+		assert_int_equal(errno, EADDRINUSE);
+		close(listener);
+	}
+	assert_int_equal(unlink(at.local.sun_path), 0);
+	at.local.sun_path[n] = '\0';
+	/* Nothing was left beside it. */
+	assert_int_equal(rmdir(at.local.sun_path), 0);
+}
+
 static void
 leaves_other_files_alone(void **state)
 {
@@ -444,6 +472,7 @@ main(void)
 		cmocka_unit_test(resets_on_close),
 		cmocka_unit_test(knows_what_was_not_taken),
 		cmocka_unit_test(meets_at_a_path),
+		cmocka_unit_test(meets_at_a_long_path),
 		cmocka_unit_test(leaves_other_files_alone),
 		cmocka_unit_test_setup_teardown(passes_descriptors, make_pair, close_pair),
 		cmocka_unit_test_setup_teardown(passes_as_many_as_it_says, make_pair, close_pair),
