@@ -147,6 +147,19 @@ control_path(struct build *b)
 	    arena_printf(&b->snapshot->arena, SLICE_FORMAT ".control", SLICE_ARG(pid)));
 }
 
+/* Where it comes of the pid file nobody has written it. */
+static void
+check_control_path(struct build *b)
+{
+	const size_t most = sizeof((struct sockaddr_un *){ 0 }->sun_path) - 1;
+	struct slice path = b->snapshot->control_path;
+
+	if (path.n > most)
+		diag_error(b->diag, (struct span){ 0 },
+		    "the path of the control socket, \"%.*s\", has %zu bytes, and that of a Unix socket has at most "
+		    "%zu; write: control PATH, or control off", SLICE_ARG(diag_word(path)), path.n, most);
+}
+
 static void
 build_main(struct build *b)
 {
@@ -166,6 +179,7 @@ build_main(struct build *b)
 	s->drain_deadline = m->drain.deadline;
 	s->pid_path = output_path(b, m->pid_path);
 	s->control_path = control_path(b);
+	check_control_path(b);
 	if (!slice_is(m->error_path, "stderr"))
 		s->error_path = output_path(b, m->error_path);
 }
