@@ -197,7 +197,10 @@ on_deadline(struct deadline *d)
 {
 	struct control_client *k = CONTAINER_OF(d, struct control_client, deadline);
 
-	if (k->stage == CONTROL_WORKING)
+	/* Where the master itself was stopped all may have answered meanwhile. */
+	if (k->stage == CONTROL_WORKING && k->is_done(k))
+		control_finish(k);
+	else if (k->stage == CONTROL_WORKING)
 		k->late(k);
 	else if (k->stage == CONTROL_READING)
 		control_refuse(k, "the request did not come in time");

@@ -462,6 +462,26 @@ class Control(flow.Case):
                 c.send(flow.request("/p/x"))
                 self.assertEqual(c.answer().status, 200)
 
+    def test_master_that_was_stopped(self):
+        """What was answered while it stood still was answered in time: nothing is late of which nothing is awaited."""
+        s = self.web(workers=1)
+        with s.client() as c:
+            c.send(flow.request("/"))
+            self.assertEqual(c.answer().status, 200)
+            (one,) = self.json(s, "connections")["connections"]
+            worker, said = s.workers()[0], []
+            os.kill(worker, signal.SIGSTOP)
+            asks = threading.Thread(target=lambda: said.append(self.raw(s, b"kick\t%s\n" % one["id"].encode())))
+            asks.start()
+            time.sleep(0.3)
+            s.kill(signal.SIGSTOP)
+            os.kill(worker, signal.SIGCONT)
+            self.assertTrue(c.ends())
+            time.sleep(1.2)
+            s.kill(signal.SIGCONT)
+            asks.join(flow.TIME)
+            self.assertEqual(said, [b"=connection %s ends\n.\n" % one["id"].encode()])
+
     def test_drain(self):
         s = self.web()
         names = list(self.peers(s))
