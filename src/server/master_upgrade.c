@@ -232,7 +232,9 @@ upgrade_reaped(struct master *m, pid_t pid, int status)
 	}
 	if (!u->given_up)
 		log_line(LOG_ERROR, "the master that follows is gone while this one leaves");
+	deadline_clear(&u->limit);
 	u->stage = HEIR_NONE;
+	u->heir = 0;
 	return true;
 }
 
