@@ -118,6 +118,8 @@ struct upgrade {
 	/* whom we follow */
 	int elder;                      /* -1: nobody, or it has ended */
 	bool elder_leaves;              /* it will not come back */
+	bool elder_ended;               /* … and has, with all its workers */
+	bool others;                    /* workers of masters that are gone may use our shared memory */
 	struct loop_event from_elder;
 	char *pid_path;                 /* of its pid file, until that is ours */
 	int stderr_fd;                  /* the real one while 2 is the elder's to read; or -1 */
@@ -275,6 +277,8 @@ void upgrade_settle(struct master *m);
 /* False: that was not the heir. */
 bool upgrade_reaped(struct master *m, pid_t pid, int status);
 bool upgrade_is_under_way(const struct master *m);
+/* Who is not of this master may have a part of the shared memory. */
+bool upgrade_shares_memory(const struct master *m);
 /* Workers drain, the master stays: it may return. */
 void upgrade_retire(struct master *m);
 /* We end: all is the heir's, or, if that one does not serve yet, it ends too. */

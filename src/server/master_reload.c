@@ -116,13 +116,13 @@ reload_name_shared(struct master *m)
 		shared_name(&m->shared, &all[i].key, m->generation);
 }
 
-/* What nobody uses any more is others' to have, unless another master may use it. */
+/* What nobody uses any more is others' to have. */
 static void
 sweep_shared(struct master *m)
 {
 	size_t count;
 
-	if (upgrade_is_under_way(m) || upgrade_follows(m))
+	if (upgrade_shares_memory(m))
 		return;
 
 	struct shared_span *held = crew_held(m, &count);

@@ -27,8 +27,14 @@ enum {
 	SAID_MOST = 64 * 1024,
 };
 
-/* What masters say to each other: one byte each. */
-enum word { HEIR_SAYS_BORN = 'b', HEIR_SAYS_SERVES = 's', ELDER_SAYS_LEAVING = 'l' };
+/*
+ * What masters say to each other: one byte each. ALONE: nobody before the elder has a part of the shared memory;
+ * ENDED: no worker of the elder's has. Who is killed says neither, and its workers live.
+ */
+enum word {
+	HEIR_SAYS_BORN = 'b', HEIR_SAYS_SERVES = 's',
+	ELDER_SAYS_LEAVING = 'l', ELDER_SAYS_ALONE = 'a', ELDER_SAYS_ENDED = 'e',
+};
 
 void
 upgrade_init(struct master *m)
@@ -58,6 +64,18 @@ bool
 upgrade_is_under_way(const struct master *m)
 {
 	return m->upgrade.stage != HEIR_NONE;
+}
+
+static bool
+has_others_before(const struct master *m)
+{
+	return m->upgrade.elder >= 0 || m->upgrade.others;
+}
+
+bool
+upgrade_shares_memory(const struct master *m)
+{
+	return upgrade_is_under_way(m) || has_others_before(m);
 }
 
 /* ------------------------------------------------------------------ the elder: birth of an heir */
@@ -92,7 +110,8 @@ about_us(const struct master *m, int link, int stderr_fd)
 {
 	struct handover_about about = { .link = link, .stderr_fd = stderr_fd,
 		.background = m->background, .workers_shown = (uint32_t)m->places_made,
-		.workers_others = m->upgrade.elder < 0 ? 0 : (uint32_t)m->places_inherited };
+		.workers_others = !has_others_before(m) ? 0 :
+		    (uint32_t)MAX_OF(m->places_inherited, (size_t)1) };
 	struct slice path = bundle_text(&m->bundle, m->bundle.header->pid_path);
 
 	if (m->pid_file.fd >= 0 && path.n < sizeof(about.pid_path))
@@ -226,6 +245,7 @@ upgrade_reaped(struct master *m, pid_t pid, int status)
 	if (u->stage == HEIR_NONE || u->heir != pid)
 		return false;
 	give_reason(u, status);
+	u->others |= WIFSIGNALED(status) && u->stage != HEIR_BORN;
 	if (m->phase < PHASE_DRAINING) {
 		roll_back(m);
 		return true;
@@ -417,6 +437,7 @@ upgrade_follow(struct master *m)
 		m->places_made = about.workers_shown;
 	m->places_inherited = m->places_made;
 	u->places_first = about.workers_others;
+	u->others = about.workers_others != 0;
 	u->pid_path = strdup(about.pid_path);
 	say(u->elder, HEIR_SAYS_BORN);
 	return true;
@@ -452,12 +473,18 @@ on_elder(struct loop_event *e, unsigned what)
 
 	if (word == ELDER_SAYS_LEAVING) {
 		take_over(m);
+	} else if (word == ELDER_SAYS_ALONE) {
+		u->others = false;
+	} else if (word == ELDER_SAYS_ENDED) {
+		u->elder_ended = true;
 	} else if (word < 0) {
 		take_over(m);
 		loop_unwatch(e);
 		close(u->elder);
 		u->elder = -1;
-		crew_take_places(m, u->places_first, m->places_inherited);
+		if (u->elder_ended)
+			crew_take_places(m, u->places_first, m->places_inherited);
+		u->others |= !u->elder_ended;
 	}
 }
 
@@ -511,11 +538,22 @@ upgrade_owns_files(const struct master *m)
 	return !u->leaves && (u->elder < 0 || u->elder_leaves);
 }
 
+/* The last words. */
+static void
+say_ended(struct master *m)
+{
+	if (!has_others_before(m))
+		say(m->upgrade.link, ELDER_SAYS_ALONE);
+	say(m->upgrade.link, ELDER_SAYS_ENDED);
+}
+
 void
 upgrade_close(struct master *m, bool owner)
 {
 	struct upgrade *u = &m->upgrade;
 
+	if (owner && u->leaves)
+		say_ended(m);
 	if (owner && m->loop.base != NULL) {
 		loop_unwatch(&u->heard);
 		loop_unwatch(&u->from_elder);

@@ -7,7 +7,9 @@ and many; only processes that a test started are ever signalled.
 """
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -277,6 +279,56 @@ class Upgrade(unittest.TestCase):
             slow.go.set()
             self.assertTrue(read_all(s).endswith(b"slow\n"))
         self.assert_alone(server)
+
+    def rename_upstream(self, server, name):
+        with open(server.config) as f:
+            text = f.read()
+        with open(server.config, "w") as f:
+            f.write(re.sub(r"upstream \w+ |proxy \w+;", lambda m: m[0].split()[0] + " " + name +
+                           (";" if m[0].endswith(";") else " "), text))
+        run = server.run("reload")
+        self.assertEqual(run.returncode, 0, run.stderr + server.log())
+
+    def upstream(self, server):
+        (peer,) = json.loads(server.run("--json", "upstreams").stdout)["peers"]
+        return peer
+
+    def shares_with_an_old_worker(self, end):
+        """A worker of a master that is gone writes where it always did: that is nobody else's meanwhile."""
+        slow = Slow()
+        slow.answer = lambda one: (one.recv(65536), slow.asked.set(), slow.go.wait(20), one.close())
+        self.addCleanup(slow.close)
+        server = Server(self, workers=1, settings=f"upstream before {{ server 127.0.0.1:{slow.port}; }}",
+                        more="route /slow { proxy before; }").start()
+        with server.connect(20) as s:
+            s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertTrue(slow.asked.wait(5))
+            end(server)
+            for name in ("second", "third"):
+                self.rename_upstream(server, name)
+                self.assertEqual(server.run("worker", "1", "restart").returncode, 0, server.log())
+            self.assertTrue(until(lambda: len(server.workers()) == 1))
+            slow.go.set()
+            self.assertIn(b" 502 ", read_all(s))
+        self.assertEqual(self.upstream(server)["failed"], 0)
+        (worker,) = json.loads(server.run("--json", "status").stdout)["workers"]
+        self.assertEqual(worker["connections"], 0)
+
+    def test_old_workers_outlive_a_master_that_is_killed(self):
+        def end(server):
+            self.assertEqual(server.upgrade().returncode, 0, server.log())
+            server.process.kill()
+            server.process.wait()
+            self.assertTrue(until(lambda: "the master is gone: draining" in server.log()))
+        self.shares_with_an_old_worker(end)
+
+    def test_old_workers_outlive_the_next_master(self):
+        def end(server):
+            for _ in range(2):
+                self.assertEqual(server.upgrade().returncode, 0, server.log())
+            self.assertTrue(until(lambda: is_gone(server.masters[1]), 10 * SLOW))
+            self.assertFalse(is_gone(server.masters[0]))
+        self.shares_with_an_old_worker(end)
 
     def test_new_configuration_and_new_listener(self):
         server = Server(self).start()
