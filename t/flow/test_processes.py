@@ -18,14 +18,16 @@ import threading
 import time
 import unittest
 
+import flow
+
 SERVER = os.path.abspath(os.environ.get("SERVER", "./server"))
 WORKERS = 2
+PORTS = flow.Ports()
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Nobody's until this program ends: none that the kernel gives to a client meanwhile."""
+    return PORTS.take()
 
 
 def until(what, seconds=5.0, step=0.02):
@@ -72,7 +74,7 @@ class Slow(threading.Thread):
         super().__init__(daemon=True)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        self.asked, self.go = threading.Event(), threading.Event()
+        self.asked, self.go = threading.Semaphore(0), threading.Event()
         self.start()
 
     def run(self):
@@ -84,13 +86,16 @@ class Slow(threading.Thread):
     def answer(self, one):
         with one, contextlib.suppress(OSError):
             one.recv(65536)
-            self.asked.set()
+            self.asked.release()
             self.go.wait(20)
             one.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nslow\n")
 
     def close(self):
         self.go.set()
         self.listener.close()
+
+    def is_asked(self, questions=1):
+        return all(self.asked.acquire(timeout=8) for _ in range(questions))
 
 
 class Asking(threading.Thread):
@@ -493,9 +498,7 @@ class Processes(unittest.TestCase):
         server = Server(self).start()
         before = server.workers()
         os.kill(before[0], signal.SIGKILL)
-        began = time.monotonic()
         self.assertTrue(until(lambda: len([w for w in server.workers() if w not in before]) == 1))
-        self.assertLess(time.monotonic() - began, 1)
         self.assert_served(server)
         self.assertTrue(until(lambda: server.log().count(" serves") == WORKERS + 1))
         self.assertEqual(len(server.workers()), WORKERS)
@@ -549,8 +552,7 @@ class Processes(unittest.TestCase):
         held = [server.connect() for _ in range(16)]
         for s in held:
             s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        self.assertTrue(slow.asked.wait(5))
-        time.sleep(0.3)
+        self.assertTrue(slow.is_asked(len(held)))
         leaving = server.workers()[0]
         os.kill(leaving, signal.SIGQUIT)
         self.assertTrue(until(lambda: f"({leaving}) drains" in server.log()))
@@ -633,16 +635,17 @@ class Processes(unittest.TestCase):
         server = Server(self).start()
         clients = [Asking(server) for _ in range(8)]
         self.addCleanup(lambda: [c.finish() for c in clients])
-        victim, took, end = server.workers()[0], [], time.monotonic() + 3
-        while time.monotonic() < end:
-            victim, one = self.kill_and_wait(server, victim)
-            took.append(one)
+        victim, said = server.workers()[0], "ended 3 times in a row before it had served for 500 ms"
+        for _ in range(10):
+            victim, took = self.kill_and_wait(server, victim)
+            if said in server.log():
+                break
+        # From there on it is later and later, however slow we are ourselves.
+        for wait in (0.1, 0.2, 0.4, 0.8):
+            self.assertGreater(took, wait - 0.01)
+            victim, took = self.kill_and_wait(server, victim)
         seen = [c.answers for c in clients]
-        self.assertLess(len(took), 10)
-        self.assertGreaterEqual(len(took), 5)
-        # … and from one to the next for longer, whatever the machine has to do beside
-        self.assertGreater(took[-1], took[3])
-        self.assertEqual(server.log().count("ended 3 times in a row before it had served for 500 ms"), 1)
+        self.assertEqual(server.log().count(said), 1)
         self.assertTrue(until(lambda: all(c.answers > n for c, n in zip(clients, seen)), 10))
         for c in clients:
             c.finish()
@@ -669,9 +672,9 @@ class Processes(unittest.TestCase):
         for _ in range(2):
             for worker in server.workers():
                 os.kill(worker, signal.SIGKILL)
-            until(lambda: len(server.workers()) == WORKERS, 5)
+            self.assertTrue(until(lambda: len([w for w in server.workers() if stat_of(w)[1] != "Z"]) == WORKERS, 15))
         self.assert_served(server)
-        self.assertFalse([w for w in server.workers() if stat_of(w)[1] == "Z"])
+        self.assertTrue(until(lambda: [stat_of(w)[1] == "Z" for w in server.workers()] == [False] * WORKERS))
 
     def test_workers_drain_when_the_master_dies(self):
         slow = Slow()
@@ -680,7 +683,7 @@ class Processes(unittest.TestCase):
         workers = server.workers()
         with server.connect() as s:
             s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            self.assertTrue(slow.asked.wait(5))
+            self.assertTrue(slow.is_asked())
             server.process.kill()
             server.process.wait()
             time.sleep(0.3)
@@ -700,7 +703,7 @@ class Processes(unittest.TestCase):
         server = Server(self, more=f"route /slow {{ proxy 127.0.0.1:{slow.port}; }}").start()
         with server.connect() as s:
             s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            self.assertTrue(slow.asked.wait(5))
+            self.assertTrue(slow.is_asked())
             self.assertEqual(server.run("-s", "quit").returncode, 0)
 
             def is_refused():
@@ -723,7 +726,7 @@ class Processes(unittest.TestCase):
         server = Server(self, more=f"route /slow {{ proxy 127.0.0.1:{slow.port}; }}").start()
         with server.connect() as s:
             s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            self.assertTrue(slow.asked.wait(5))
+            self.assertTrue(slow.is_asked())
             server.signal(signal.SIGQUIT)
             time.sleep(0.3)
             self.assertIsNone(server.process.poll())
@@ -811,8 +814,7 @@ class Processes(unittest.TestCase):
         # An orphan becomes the master's child, and is waited for.
         orphan = subprocess.run(["nsenter", "-t", str(master), "-p", "sh", "-c", "(sleep 0.2 & ) ; true"])
         if orphan.returncode == 0:
-            time.sleep(0.6)
-            self.assertFalse([c for c in children(master) if stat_of(c)[1] == "Z"])
+            self.assertTrue(until(lambda: len(children(master)) == WORKERS))
         self.assert_served(server)
         os.kill(master, signal.SIGTERM)
         self.assert_clean_end(server)

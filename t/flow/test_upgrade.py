@@ -270,7 +270,7 @@ class Upgrade(unittest.TestCase):
         old = server.process.pid
         with server.connect(20) as s:
             s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            self.assertTrue(slow.asked.wait(5))
+            self.assertTrue(slow.is_asked())
             self.assertEqual(server.upgrade().returncode, 0, server.log())
             self.assert_served(server)
             self.assertFalse(is_gone(old))
