@@ -606,7 +606,7 @@ class Reuse(Wire):
         for said, got in ((b"", late), (b"HTTP/1.1 200 OK\r\nContent-", late), (b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n" + late),
                           (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", cut)):
             with self.subTest(said=said):
-                self.start(lambda q: said, PLAIN.replace("header 1s; idle 1s", "header 200ms; idle 200ms"))
+                self.start(lambda q: said, PLAIN.replace("header 1s; idle 1s", "header 700ms; idle 200ms"))
                 self.both(GET + b"\r\n", got, GET + ADDED + b"\r\n")
                 flow.wait_for(lambda: self.log[0].end is not None, message="its connection was kept")
 

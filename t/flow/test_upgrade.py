@@ -296,13 +296,13 @@ class Upgrade(unittest.TestCase):
     def shares_with_an_old_worker(self, end):
         """A worker of a master that is gone writes where it always did: that is nobody else's meanwhile."""
         slow = Slow()
-        slow.answer = lambda one: (one.recv(65536), slow.asked.set(), slow.go.wait(20), one.close())
+        slow.answer = lambda one: (one.recv(65536), slow.asked.release(), slow.go.wait(20), one.close())
         self.addCleanup(slow.close)
         server = Server(self, workers=1, settings=f"upstream before {{ server 127.0.0.1:{slow.port}; }}",
                         more="route /slow { proxy before; }").start()
         with server.connect(20) as s:
             s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            self.assertTrue(slow.asked.wait(5))
+            self.assertTrue(slow.asked.acquire(timeout=flow.TIME))
             end(server)
             for name in ("second", "third"):
                 self.rename_upstream(server, name)
