@@ -362,7 +362,7 @@ watch_set(struct watch *w, const struct sources *files, bool good)
 	for (size_t i = 0; i < files->count; i++)
 		want(w, files->items[i]);
 	/* What came into a directory before that was watched, and behind its reading. */
-	if (good && has_new(w, before) && match_others(files))
+	if (has_new(w, before) && (!good || match_others(files)))
 		tell_later(w);
 	for (; before != NULL; before = before->next)
 		if (find_place(w, before->wd) == NULL)

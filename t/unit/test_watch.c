@@ -409,6 +409,25 @@ test_comes_too_early(void **state)
 	assert_int_equal(wait_told(), 0);
 }
 
+/* … and where what was read was not all of it: nothing else would ever mend that. */
+static void
+test_comes_while_it_is_checked(void **state)
+{
+	make_directory("sites");
+	put("sites/a.conf", "x;");
+	set_glob("sites/*.conf");
+	move("sites", "away");
+	assert_int_equal(wait_told(), 1);
+	watch_set(&watch, &files, false);
+	make_directory("sites");
+	assert_int_equal(wait_told(), 1);
+	put("sites/a.conf", "x;");
+	watch_set(&watch, &files, false);
+	assert_int_equal(wait_told(), 1);
+	watch_set(&watch, &files, false);
+	assert_int_equal(wait_told(), 0);
+}
+
 /* A directory that all lies in goes, and comes again. */
 static void
 test_moves_above(void **state)
@@ -447,6 +466,7 @@ main(void)
 		CASE(test_after_a_failure),
 		CASE(test_too_many),
 		CASE(test_comes_too_early),
+		CASE(test_comes_while_it_is_checked),
 		CASE(test_moves_above),
 	};
 
