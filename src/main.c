@@ -258,20 +258,9 @@ print_version(bool build)
 }
 
 static bool
-is_sent(const char *word)
-{
-	static const char *const words[] = { "stop", "quit", "reopen", "reload", "upgrade" };
-
-	for (size_t i = 0; i < ARRAY_COUNT(words); i++)
-		if (strcmp(word, words[i]) == 0)
-			return true;
-	return false;
-}
-
-static bool
 is_word_to_send(const char *word)
 {
-	if (is_sent(word))
+	if (send_knows(word))
 		return true;
 	fprintf(stderr,
 	    "server: \"%s\" is nothing to send; -s takes stop, quit, reopen, reload or upgrade\n", word);
@@ -343,7 +332,7 @@ misused(const struct options *o)
 			return text;
 		}
 	const char *wrong = control_misused(&q);
-	const char *option = is_sent(o->verb[0]) ? "-s" : access(o->verb[0], F_OK) == 0 ? "-c" : NULL;
+	const char *option = send_knows(o->verb[0]) ? "-s" : access(o->verb[0], F_OK) == 0 ? "-c" : NULL;
 	if (wrong == NULL || option == NULL || control_verb_find(slice_of(o->verb[0])) != NULL)
 		return wrong;
 	snprintf(text, sizeof(text), "there is no verb \"%.100s\"; did you mean: server %s %.100s", o->verb[0],
@@ -381,19 +370,21 @@ ask_at(const struct options *o, const char *socket)
 static int
 ask(const struct options *o)
 {
-	char *path;
+	bool by_signal = o->action == ACTION_SEND || strcmp(o->verb[0], "upgrade") == 0;
 	int status = EXIT_FAILURE;
 
 	if (o->socket != NULL)
 		return ask_at(o, o->socket);
-	path = send_where(&o->master);
-	if (path != NULL && *path == '\0' && strcmp(o->verb[0], "upgrade") == 0)
-		status = send_word(&o->master, NULL, o->verb[0]);
-	else if (path != NULL && *path == '\0')
-		process_refuse("the configuration has no \"control\", nor a \"pid\" that it would be beside: "
-		    "write pid PATH; and start the master again");
-	else if (path != NULL)
+
+	char *path = send_where(&o->master);
+
+	if (path != NULL && *path != '\0')
 		status = ask_at(o, path);
+	else if (path != NULL && by_signal)
+		status = send_word(&o->master, NULL, o->verb[0]);
+	else if (path != NULL)
+		process_refuse("the configuration has no control socket: write control PATH, or pid PATH, which it "
+		    "is beside; and start the master again");
 	free(path);
 	return status;
 }
@@ -402,21 +393,11 @@ ask(const struct options *o)
 static int
 tell(struct options *o)
 {
-	char *path;
-	int status;
-
 	if (strcmp(o->word, "reload") != 0 && strcmp(o->word, "upgrade") != 0)
 		return send_word(&o->master, o->socket, o->word);
 	o->verb = &o->word;
 	o->verb_count = 1;
-	if (o->socket != NULL)
-		return ask_at(o, o->socket);
-	path = send_where(&o->master);
-	status = path == NULL ? EXIT_FAILURE :
-	    *path == '\0'   ? send_word(&o->master, o->socket, o->word) :
-			      ask_at(o, path);
-	free(path);
-	return status;
+	return ask(o);
 }
 
 /*

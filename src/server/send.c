@@ -167,28 +167,38 @@ upgrade(const struct where *w)
 	return 1;
 }
 
-int
-send_word(const struct master_options *options, const char *socket, const char *word)
+/* 0: it is no word. */
+static int
+signal_of(const char *word)
 {
 	static const struct {
 		const char *word;
 		int number;
 	} words[] = { { "stop", SIGTERM }, { "quit", SIGQUIT }, { "reopen", SIGUSR1 },
 		{ "reload", SIGHUP }, { "upgrade", SIGUSR2 } };
-	struct where w;
-	size_t i = 0;
 
-	while (i < ARRAY_COUNT(words) && strcmp(words[i].word, word) != 0)
-		i++;
-	if (i == ARRAY_COUNT(words)) {
-		process_refuse("unknown signal \"%s\": stop, quit, reopen, reload or upgrade is meant", word);
-		return 1;
-	}
+	for (size_t i = 0; i < ARRAY_COUNT(words); i++)
+		if (strcmp(words[i].word, word) == 0)
+			return words[i].number;
+	return 0;
+}
+
+bool
+send_knows(const char *word)
+{
+	return signal_of(word) != 0;
+}
+
+int
+send_word(const struct master_options *options, const char *socket, const char *word)
+{
+	struct where w;
+
 	if (socket != NULL)
 		w = (struct where){ strdup(""), strdup(socket) };
 	else if (!where_open(&w, options))
 		return 1;
-	int status = words[i].number == SIGUSR2 ? upgrade(&w) : signal_master(&w, words[i].number);
+	int number = signal_of(word), status = number == SIGUSR2 ? upgrade(&w) : signal_master(&w, number);
 	where_close(&w);
 	return status;
 }

@@ -187,6 +187,22 @@ class Check(flow.Case):
         for arguments in (["-x"], ["extra"], ["-s"], ["-s", "fly"], ["--nonsense"]):
             self.assertEqual(flow.run(*arguments)[0], 2, arguments)
 
+    def test_nowhere_to_ask(self):
+        path = os.path.join(self.directory(), "x.conf")
+        for text in ("control off; pid x.pid;", ""):
+            with open(path, "w") as f:
+                f.write(text)
+            for verb in ("status", "reload"):
+                status, out, said = flow.run("-c", path, verb)
+                self.assertEqual((status, out), (1, ""))
+                self.assertEqual(said, "server: error: the configuration has no control socket: write control PATH, or "
+                                 "pid PATH, which it is beside; and start the master again\n")
+            wanted = "no master is running" if text else 'the configuration has no "pid"'
+            for words in (("-s", "reload"), ("-s", "stop"), ("upgrade",)):
+                status, out, said = flow.run("-c", path, *words)
+                self.assertEqual((status, out), (1, ""))
+                self.assertIn(wanted, said)
+
     def test_verbs_that_are_none(self):
         """What was probably meant, in a line, and where more is to be read."""
         conf = os.path.join(flow.SOURCE, "conf.d")
