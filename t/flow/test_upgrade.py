@@ -302,7 +302,7 @@ class Upgrade(unittest.TestCase):
                         more="route /slow { proxy before; }").start()
         with server.connect(20) as s:
             s.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            self.assertTrue(slow.asked.acquire(timeout=flow.TIME))
+            self.assertTrue(slow.is_asked())
             end(server)
             for name in ("second", "third"):
                 self.rename_upstream(server, name)
