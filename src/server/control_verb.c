@@ -6,6 +6,25 @@
 
 /* ------------------------------------------------------------------ peers */
 
+static const char *
+peer_name(void *what, size_t i)
+{
+	const struct bundle_shared *one = (const struct bundle_shared *)what + i;
+
+	return one->key.kind == SHARED_PEER ? one->key.name : NULL;
+}
+
+static void
+refuse_peer(struct control_client *k, struct slice name)
+{
+	const struct bundle *b = &k->master->bundle;
+	const char *closest = diag_closest(name, peer_name,
+	    (void *)(uintptr_t)bundle_shared(b), b->header->shared.count);
+
+	control_refuse(k, "there is no peer " SLICE_FORMAT DIAG_MEANT, SLICE_ARG(name),
+	    DIAG_MEANT_ARG(closest));
+}
+
 /* The only peer of that name, `app/10.0.0.1:80`, or of that address; NULL: refused. */
 static const struct bundle_shared *
 find_peer(struct control_client *k, struct slice name)
@@ -29,9 +48,11 @@ find_peer(struct control_client *k, struct slice name)
 	}
 	if (count == 1)
 		return found;
-	control_refuse(k, count == 0 ? "there is no peer " SLICE_FORMAT
-				     : "several upstreams have a peer " SLICE_FORMAT ": write UPSTREAM/PEER",
-	    SLICE_ARG(name));
+	if (count == 0)
+		refuse_peer(k, name);
+	else
+		control_refuse(k, "several upstreams have a peer " SLICE_FORMAT ": write UPSTREAM/PEER",
+		    SLICE_ARG(name));
 	return NULL;
 }
 

@@ -497,6 +497,9 @@ class Control(flow.Case):
     def test_drain(self):
         s = self.web()
         names = list(self.peers(s))
+        self.assertEqual(self.verb(s, "drain", "10.9.8.7:6555555555", status=1), "server: there is no peer 10.9.8.7:6555555555\n")
+        self.assertEqual(self.verb(s, "drain", names[0][:-1], status=1),
+                         'server: there is no peer %s; did you mean "%s"?\n' % (names[0][:-1], names[0]))
         done, failed, stop = [0], [], threading.Event()
 
         def ask():
