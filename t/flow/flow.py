@@ -139,6 +139,8 @@ class Server:
         self.port = self.names.get("port")
         with open(self.path) as f:
             written = f.read()
+        number = re.search(r"\bworkers\s+(\d+)\s*;", written)
+        self.expected = int(number[1]) if number else 1
         if listens is None:
             listens = [self.parse_address(a) for a in re.findall(r"^[^#\n]*?\blisten\s+([^\s;]+)", written, re.M)]
         self.listens = listens
@@ -196,6 +198,8 @@ class Server:
             self.remove()
             raise AssertionError("nothing listens on %s\n%s" % (a, said) if status is None else
                                  "the server did not start: status %d\n%s" % (status, said))
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: self.process.poll() is not None or len(self.workers()) >= self.expected, TIME * SLOW)
 
     def said(self):
         self.stderr.flush()
@@ -207,9 +211,19 @@ class Server:
             return f.read()
 
     def workers(self):
-        """Process ids of the workers: the children of the master that have none of their own."""
+        """Process ids of the workers, as they were born: of the children of the master those that have their name."""
+        return [p for p in self.children() if self.name_of(p).startswith("server worker")]
+
+    def children(self):
+        """With those that come and go: who checks a configuration, who explains, and the next master."""
         with open("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)) as f:
             return [int(p) for p in f.read().split()]
+
+    @staticmethod
+    def name_of(pid):
+        with contextlib.suppress(OSError), open("/proc/%d/comm" % pid) as f:
+            return f.read()
+        return ""
 
     def descriptors(self):
         return sum(len(os.listdir("/proc/%d/fd" % p)) for p in self.workers())
@@ -220,10 +234,10 @@ class Server:
     def end(self):
         """By force, with its workers."""
         if self.process.poll() is None:
-            workers = self.workers()
+            children = self.children()
             self.process.kill()
             self.process.wait()
-            for p in workers:
+            for p in children:
                 with contextlib.suppress(OSError):
                     os.kill(p, signal.SIGKILL)
 

@@ -134,10 +134,13 @@ class Containers(unittest.TestCase):
 
     def test_orphans_are_reaped(self):
         c = self.contain("control off;")
-        run = c.inside("sh", "-c", "(sleep 0.4 & echo $!) & wait; sleep 0.1; cat /proc/[0-9]*/stat")
-        orphan = run.stdout.split()[0]
-        self.assertRegex(run.stdout, rf"(?m)^{orphan} \(sleep\) S 1 ")
-        self.assertTrue(until(lambda: f"\n{orphan} (" not in c.inside("sh", "-c", "echo; cat /proc/[0-9]*/stat").stdout))
+        orphan = c.inside("sh", "-c", "(sleep 1000 >&- 2>&- & echo $!) & wait").stdout.strip()
+
+        def about():
+            return c.inside("sh", "-c", f"cat /proc/{orphan}/stat").stdout
+        self.assertTrue(until(lambda: about().startswith(f"{orphan} (sleep) S 1 ")), about())
+        c.inside("kill", orphan)
+        self.assertTrue(until(lambda: about() == ""), about())
         self.assertNotIn("alert", c.output())
         self.assertTrue(c.ask().endswith(b"hello"))
 

@@ -50,7 +50,7 @@ class Watch(flow.Case):
             kept.send(flow.request())
             self.assertEqual(kept.answer().text, "four")
         # who checked it may take a while to be gone
-        flow.wait_for(lambda: s.workers() == workers)
+        flow.wait_for(lambda: s.children() == workers)
         self.assertLessEqual(self.reloads(s), 6)
 
     def test_wrong_ones(self):
