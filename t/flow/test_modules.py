@@ -216,6 +216,58 @@ class Loaded(flow.Case):
         self.assertEqual(status, 1)
         self.assertIn("error: module \"%s\" cannot be loaded: " % path, err)
 
+    CUT = textwrap.dedent("""
+        #include <string.h>
+        #include <millrace/module.h>
+
+        static int64_t
+        input(const void *settings, void *context, struct millrace_span in, size_t *resume)
+        {
+            const char *end = in.n != 0 ? memchr(in.at, '%s', in.n) : NULL;
+
+            return end != NULL ? end - in.at + 1 : 0;
+        }
+
+        static const struct millrace_protocol p = { .size = sizeof(p), .name = "cut", .max = 100, .input = input,
+            .answers = MILLRACE_IN_ORDER };
+        static const struct millrace_protocol *const protocols[] = { &p, NULL };
+        static const struct millrace_module m = { .abi = MILLRACE_ABI, .size = sizeof(m), .name = "cut", .protocols = protocols };
+
+        MILLRACE_EXPORT const struct millrace_module *
+        millrace_module(const struct millrace_host *host)
+        {
+            return &m;
+        }
+    """)
+
+    def test_other_code(self):
+        """It is loaded beside what there was, in the same processes; what was framed by the old one ends."""
+        directory = self.directory()
+        os.chmod(directory, 0o755)
+        self.compile(directory, "cut", self.CUT % "+")
+        text = 'module "%s/cut.so"; server { listen 127.0.0.1:@port@; protocol cut; echo; %%s }' % directory
+        s = self.server(text % "", main="workers 2;\n")
+
+        def reload(more=""):
+            s.write("server.conf", "pid \"server.pid\"; workers 2;\n" + text % more)
+            self.assertEqual(flow.run("-c", s.path, "-p", s.directory, "-s", "reload")[0], 0, s.said())
+
+        def ask(c, said):
+            c.send(said)
+            self.assertEqual(c.exactly(len(said)), said)
+
+        workers = s.workers()
+        with s.client() as old:
+            ask(old, b"a+")
+            reload("access_log off;")
+            ask(old, b"a+")
+            self.compile(directory, "cut", self.CUT % "-")
+            reload()
+            self.assertTrue(old.ends())
+        with s.client() as new:
+            ask(new, b"a+b-")
+        self.assertEqual(s.workers(), workers)
+
     # ---------------------------------------------------------- what does not return
 
     STUCK = textwrap.dedent("""

@@ -433,6 +433,38 @@ class Turns(Case):
         self.assertLessEqual({*"abc"}, {*said[3:]})
 
 
+class Kept(Case):
+    """What belongs to a name goes on under it."""
+
+    def test_pool(self):
+        """One connection to the peer, whatever else changes; of a peer that goes it is closed, and the others' are not."""
+        one, two = (self.peer(flow.http(lambda q: flow.answer(200, b"fine"))) for _ in range(2))
+        text = """
+            upstream u { server @one@; %s }
+            server a { listen 127.0.0.1:@port@; response_header set X-Number "%d"; proxy u; }
+        """
+        s = self.server(text % ("", 0), main="workers 1;\n", one=one, two=two)
+        for n in range(1, 6):
+            self.assertEqual(s.get().status, 200)
+            reload(s, text % ("", n), main="workers 1;\n")
+        self.assertEqual((s.get()["X-Number"], one.accepted), ("5", 1))
+        reload(s, text % ("server @two@;", 6), main="workers 1;\n")
+        for _ in range(4):
+            s.get()
+        reload(s, text % ("", 7), main="workers 1;\n")
+        self.assertEqual((s.get()["X-Number"], one.accepted, two.accepted), ("7", 1, 1))
+        flow.wait_for(lambda: two.streams[0].ended)
+
+    def test_limit(self):
+        """Who has asked often enough has, after a reload as before."""
+        text = "limit few { key src; rate 3/h; burst 2; } server a { listen 127.0.0.1:@port@; limit few; return 200 \"%d\"; }"
+        s, answers = self.server(text % 0, main="workers 2;\n"), []
+        for n in range(6):
+            answers.append(s.get().status)
+            reload(s, text % n, main="workers 2;\n")
+        self.assertEqual(answers, [200, 200, 429, 429, 429, 429])
+
+
 class EverNew(Case):
     """What a configuration no longer names is given back, however many names there were."""
 
@@ -587,18 +619,23 @@ class Processes(Case):
         go = threading.Event()
         self.addCleanup(go.set)
         peer = self.peer(flow.http(lambda q: go.wait(20) and flow.answer(200, b"slow")))
-        text = "server a { listen 127.0.0.1:@port@; route = /slow { proxy @peer@; } route { return 200 \"a\"; } }"
+        text = """
+            drain { deadline 500ms; }
+            server a { listen 127.0.0.1:@port@; route = /slow { proxy @peer@; } route { return 200 "a"; } }
+            server b { listen 127.0.0.1:@port2@; protocol tcp; echo; }
+        """
         s = self.server(text, main="workers 2; user nobody;\n", peer=peer)
         old = s.workers()
-        running = self.client(s)
+        running, talk = self.client(s), self.client(s, "port2", b"x", b"x")
         running.send(flow.request("/slow"))
         flow.wait_for(lambda: peer.questions)
         asking = self.asking("a connection each", lambda n: self.assertEqual(s.get().text, "a"))
         reload(s, text, main="workers 2; user daemon;\n")
         flow.wait_for(lambda: len(set(s.workers()) - set(old)) == 2)
-        time.sleep(0.1)
         go.set()
-        self.assertEqual(running.answer().text, "slow")
+        a = running.answer()
+        self.assertEqual((a.text, a["Connection"]), ("slow", "close"))
+        self.assertTrue(talk.ends())
         flow.wait_for(lambda: not set(s.workers()) & set(old))
         asking.finish(self)
 
