@@ -576,6 +576,23 @@ count_death(struct slot *s)
 }
 
 static void
+forgive(struct slot *s)
+{
+	s->loops = false;
+	s->soon = 0;
+	s->delay = s->due = 0;
+	memset(s->deaths, 0, sizeof(s->deaths));
+}
+
+void
+crew_forgive(struct master *m)
+{
+	for (size_t i = 0; i < m->slot_room; i++)
+		if (m->slots[i]->loops)
+			forgive(m->slots[i]);
+}
+
+static void
 unlink_leaver(struct master *m, struct slot *s)
 {
 	struct slot **at = &m->leavers;

@@ -205,6 +205,8 @@ void crew_spawn_due(struct master *m);
 void crew_settle(struct master *m);
 /* So many serve from now on: more are born, those behind leave. */
 void crew_resize(struct master *m, size_t count);
+/* Another configuration may serve where that one did not: who was put off is tried at once. */
+void crew_forgive(struct master *m);
 /* A new one in its place; it leaves as soon as that one serves. */
 void crew_replace(struct master *m, struct slot *s);
 /* The bundle, to a worker that serves another: what is new to it, and the word to build it. */

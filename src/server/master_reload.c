@@ -227,6 +227,7 @@ commit(struct master *m, struct bundle *b)
 	m->generation++;
 	reload_name_shared(m);
 	m->reload.stage = RELOAD_ROLLING;
+	crew_forgive(m);
 	crew_resize(m, m->bundle.header->workers);
 	watch_follow(m, true);
 }
