@@ -249,6 +249,9 @@ on_accept(struct loop_event *e, unsigned what)
 	for (int i = 0; i < CLIENTS_MOST; i++) {
 		int fd = socket_accept(c->fd, &from);
 
+		/* Without a descriptor for it whoever waits would be told of again at once, and again. */
+		if (fd < 0 && errno != EAGAIN)
+			loop_unwatch(e);
 		if (fd < 0)
 			return;
 		take_client(m, fd);
@@ -262,6 +265,8 @@ on_sample(struct deadline *d)
 	struct master *m = CONTAINER_OF(c, struct master, control);
 
 	crew_each(m, control_take_sample);
+	if (c->fd >= 0 && !c->event.watched)
+		(void)!loop_watch(&m->loop, &c->event, c->fd, LOOP_LEVEL, on_accept);
 	deadline_set(&m->loop, d, SAMPLE_EVERY);
 }
 

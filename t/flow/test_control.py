@@ -3,6 +3,7 @@
 """The control socket: every verb for people and for programs, what is malformed, and workers that hang."""
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -493,6 +494,28 @@ class Control(flow.Case):
             s.kill(signal.SIGCONT)
             asks.join(flow.TIME)
             self.assertEqual(said, [b"=connection %s ends\n.\n" % one["id"].encode()])
+
+    def test_master_without_descriptors(self):
+        """Who cannot be accepted waits, and the master does not spin meanwhile."""
+        s = self.web()
+        pid = s.process.pid
+        used = {int(n) for n in os.listdir("/proc/%d/fd" % pid)}
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+
+        def cpu():
+            with open("/proc/%d/stat" % pid) as f:
+                return sum(int(n) for n in f.read().rsplit(")", 1)[1].split()[11:13]) / os.sysconf("SC_CLK_TCK")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(set(range(len(used) + 1)) - used), before[1]))
+        said = []
+        asks = threading.Thread(target=lambda: said.append(self.raw(s, b"status\n")))
+        began = cpu()
+        asks.start()
+        time.sleep(1.5)
+        took = cpu() - began
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        asks.join(flow.TIME)
+        self.assertEqual(said[0][-3:], b"\n.\n")
+        self.assertLess(took, 0.3 * flow.SLOW)
 
     def test_drain(self):
         s = self.web()
