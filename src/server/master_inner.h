@@ -114,6 +114,7 @@ struct upgrade {
 	bool by_itself;                 /* we leave as soon as it has shown that it serves */
 	bool given_up;
 	bool leaves;                    /* we do: what was ours is its own */
+	bool missed;                    /* the configuration changed meanwhile */
 	struct reload_waiter *waiters;
 	/* whom we follow */
 	int elder;                      /* -1: nobody, or it has ended */

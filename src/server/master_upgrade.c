@@ -220,6 +220,9 @@ roll_back(struct master *m)
 	u->by_itself = false;
 	if (m->phase == PHASE_RETIRED)
 		crew_return(m);
+	if (u->missed)
+		master_reload(m, NULL);
+	u->missed = false;
 	tell_waiters(m, false, said);
 	free(room);
 }

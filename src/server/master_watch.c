@@ -13,6 +13,11 @@ on_change(struct watch *w)
 
 	if (m->phase != PHASE_SERVING)
 		return;
+	/* The new master reads it; where that does not come to serve, it is ours to read. */
+	if (upgrade_is_under_way(m)) {
+		m->upgrade.missed = true;
+		return;
+	}
 	log_line(LOG_NOTICE, "the configuration has changed");
 	master_reload(m, NULL);
 }

@@ -280,6 +280,22 @@ class Upgrade(unittest.TestCase):
             self.assertTrue(read_all(s).endswith(b"slow\n"))
         self.assert_alone(server)
 
+    def test_change_while_a_new_master_fails(self):
+        """It is the new master's to read, unless that comes to nothing."""
+        server = Server(self, settings="watch on;").start()
+        server.replace("#!/bin/sh\nsleep 1\nexit 7\n")
+        asked = threading.Thread(target=server.upgrade)
+        asked.start()
+        self.assertTrue(until(lambda: "upgrading:" in server.log()))
+        with open(server.config) as f:
+            text = f.read()
+        with open(server.config, "w") as f:
+            f.write(text.replace("return 200 hello", "return 200 changed-hello"))
+        asked.join(20)
+        self.assertIn("not upgraded", server.log())
+        self.assertTrue(until(lambda: server.ask().endswith(b"changed-hello")), server.log())
+        self.assertNotIn("an upgrade is under way", server.log())
+
     def rename_upstream(self, server, name):
         with open(server.config) as f:
             text = f.read()
