@@ -96,8 +96,10 @@ conn_know_old(struct conn *c)
 {
 	struct snapshot *old = c->engine->bindings[c->binding].old;
 
-	if (unlikely(old != NULL))
-		c->old = snapshot_hold(old);
+	if (likely(old == NULL))
+		return;
+	c->old = snapshot_hold(old);
+	engine_expect_end_of(c);
 }
 
 bool

@@ -475,13 +475,13 @@ void
 engine_drain(struct engine *e)
 {
 	e->draining = e->parting = true;
-	engine_expect_end(e);
 	for (size_t i = 0; i < e->binding_count; i++) {
 		engine_empty(&e->bindings[i]);
 		/* Answers that are under way leave through the socket, which others read. */
 		if (e->bindings[i].flow_count == 0)
 			engine_unaccept(e, (uint16_t)i, -1);
 	}
+	engine_expect_end(e);
 	for (struct conn *c = e->conns, *next; c != NULL; c = next) {
 		next = c->all_next;
 		if (c->flow != NULL)

@@ -136,6 +136,8 @@ void engine_forget_binding(struct engine *e, struct binding *b);
 struct binding *engine_binding(struct engine *e, uint16_t number);
 /* All have so long as `drain { deadline }` says. */
 void engine_expect_end(struct engine *e);
+/* … and one that is accepted where nobody listens any more. */
+void engine_expect_end_of(struct conn *c);
 /* Closes logs that no snapshot and no exchange writes to. */
 void engine_trim_sinks(struct engine *e);
 /* No new connections, keep-alive ends, idle ones close; engine_idle says when the last is gone. */

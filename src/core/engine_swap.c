@@ -206,6 +206,14 @@ on_cut(struct deadline *d)
 }
 
 void
+engine_expect_end_of(struct conn *c)
+{
+	expect_end(c);
+	if (c->engine->cut.due == 0)
+		cut_late(c->engine);
+}
+
+void
 engine_expect_end(struct engine *e)
 {
 	for (struct conn *c = e->conns; c != NULL; c = c->all_next)

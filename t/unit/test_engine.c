@@ -710,6 +710,65 @@ drains(void **state)
 	road_close(&road);
 }
 
+/* The deadline is also of those whom the kernel had promised a connection. */
+static void
+drains_by_a_deadline(void **state)
+{
+	road_open(&road, "drain { deadline 3s; } server { listen 80; protocol tcp; echo; }");
+
+	struct addr a = accept_on(1, "a");
+	struct end before = connect_to(&a);
+
+	end_say(&before, "x");
+	road_turn(&road);
+	end_expect(&before, "x");
+
+	struct end waiting = connect_to(&a);
+
+	engine_drain(&road.engine);
+	end_say(&waiting, "y");
+	road_turn(&road);
+	end_expect(&waiting, "y");
+	road_wait(&road, 3300);
+	end_read(&before);
+	end_read(&waiting);
+	assert_true(before.ended);
+	assert_true(waiting.ended);
+	end_close(&before);
+	end_close(&waiting);
+	road_turn(&road);
+	assert_true(engine_is_idle(&road.engine));
+	road_close(&road);
+}
+
+/* Who is accepted of a listener that is on its way out drains as those before. */
+static void
+leaves_by_a_deadline(void **state)
+{
+	static const char both[] = "drain { deadline 3s; } server { listen 80; protocol tcp; echo; }"
+	    "server { listen 81; protocol tcp; echo; }";
+
+	road_open(&road, both);
+
+	struct addr a = accept_on(2, "a");
+
+	engine_adopt(&road.engine,
+	    road_build(&road, "drain { deadline 3s; } server { listen 80; protocol tcp; echo; }"));
+
+	struct end e = connect_to(&a);
+
+	end_say(&e, "y");
+	road_turn(&road);
+	end_expect(&e, "y");
+	engine_remove(&road.engine, 2);
+	road_wait(&road, 3300);
+	end_read(&e);
+	assert_true(e.ended);
+	end_close(&e);
+	road_turn(&road);
+	road_close(&road);
+}
+
 /* Opened and closed with nothing, and with everything half-way. */
 static void
 closes(void **state)
@@ -754,7 +813,8 @@ main(void)
 		cmocka_unit_test(out_of_spare_descriptors), cmocka_unit_test(gives_up_idle_peers),
 		cmocka_unit_test(keeps_to_its_budget), cmocka_unit_test(ends_who_holds_most),
 		cmocka_unit_test(swaps), cmocka_unit_test(numbers_come_again), cmocka_unit_test(binds), cmocka_unit_test(logs),
-		cmocka_unit_test(drains), cmocka_unit_test(closes),
+		cmocka_unit_test(drains), cmocka_unit_test(drains_by_a_deadline),
+		cmocka_unit_test(leaves_by_a_deadline), cmocka_unit_test(closes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
