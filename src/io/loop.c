@@ -303,6 +303,8 @@ loop_finish(struct loop *l)
 	scratch_reset(&l->scratch);
 }
 
+_Static_assert(LOOP_STAGES == 4, "all of them are looked at");
+
 static bool
 has_tasks(const struct loop *l)
 {
