@@ -2,7 +2,8 @@
 /*
  * Arenas grow by blocks that double from 4 KiB (1 KiB behind a first one that
  * was given) to 256 KiB, whose pages are asked for at once; what is too big for that
- * gets a block of its own, and the current one stays in use. Free memory is hidden from AddressSanitizer's point of view until it is taken.
+ * gets a block of its own (which its owner may fill slowly, or never), and the current one
+ * stays in use. Free memory is hidden from AddressSanitizer's point of view until it is taken.
  */
 #include "base/arena.h"
 
@@ -104,8 +105,6 @@ add_block(struct arena *a, size_t size, size_t grown)
 {
 	struct arena_block *b = memory_alloc(size);
 
-	if (size >= BLOCK_MOST)
-		memory_touch(b, size);
 	*b = (struct arena_block){ a->blocks, grown };
 	a->blocks = b;
 	a->total += size;
@@ -132,6 +131,8 @@ arena_alloc_slow(struct arena *a, size_t size)
 		while (grown < need + sizeof(struct arena_block))
 			grown *= 2;
 		p = add_block(a, grown, grown);
+		if (grown == BLOCK_MOST)
+			memory_touch(p, grown - sizeof(struct arena_block));
 		a->at = p + need;
 		a->end = p + grown - sizeof(struct arena_block);
 	}

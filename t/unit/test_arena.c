@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -265,6 +266,28 @@ allocates_from_the_heap(void **state)
 	free(p);
 }
 
+/* Of a large piece, which may be an array that is filled slowly, no page is taken before it is written to. */
+static void
+leaves_large_pieces_alone(void **state)
+{
+	enum { LARGE = 32 << 20, PAGE_LEAST = 4096 };
+	static unsigned char pages[LARGE / PAGE_LEAST + 1];
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), taken = 0;
+	struct arena a;
+
+	arena_init(&a, NULL, 0);
+
+	char *p = arena_alloc(&a, LARGE);
+	char *first = p + (-(uintptr_t)p & (page - 1));
+	size_t size = (LARGE - (size_t)(first - p)) / page * page;
+
+	assert_int_equal(mincore(first, size, pages), 0);
+	for (size_t i = 0; i < size / page; i++)
+		taken += pages[i] & 1;
+	assert_true(taken <= size / page / 2);
+	arena_reset(&a);
+}
+
 int
 main(void)
 {
@@ -278,6 +301,7 @@ main(void)
 		cmocka_unit_test(hides_what_is_free),
 		cmocka_unit_test(never_returns_without_memory),
 		cmocka_unit_test(allocates_from_the_heap),
+		cmocka_unit_test(leaves_large_pieces_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
