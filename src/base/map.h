@@ -28,7 +28,10 @@ void *map_find(const struct map *m, struct slice key);           /* or NULL */
 /* False when the key is there already (the value stays as it was). value is not NULL. */
 bool map_add(struct map *m, struct slice key, void *value);
 void map_set(struct map *m, struct slice key, void *value);
-/* Its value, or NULL. Entries behind it may move to where it was: who walks over all looks there again. */
+/*
+ * Its value, or NULL. Entries behind it may move to where it was: who walks over all looks there
+ * again.
+ */
 void *map_remove(struct map *m, struct slice key);
 
 /* SipHash-1-3 with a key of this process (hash_seed sets it, at the start only). */

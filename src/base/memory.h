@@ -28,7 +28,10 @@ extern bool memory_is_short;
 bool memory_reserve(void);
 void memory_unreserve(void);
 
-/* Asks for the pages of what will be written to, all at once: a fault each costs more than what is done there. */
+/*
+ * Asks for the pages of what will be written to, all at once: a fault each costs more than what is
+ * done there.
+ */
 void memory_touch(void *at, size_t size);
 /* What was freed goes back to the kernel, where malloc keeps it. */
 void memory_trim(void);

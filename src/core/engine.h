@@ -87,7 +87,7 @@ struct engine {
 	struct datagrams *datagrams;            /* NULL: it has no socket of them */
 	/* all open ones, by conn->all_next: for drains and the end */
 	struct conn *conns;
-	/* entered last, read from last: for who looks at a loop that hangs (glance.c), and nobody else */
+	/* entered last, read from last: for who looks at a loop that hangs (glance.c) alone */
 	const struct exchange *entered;
 	const struct conn *fed;
 	/* conns and exchanges that refer to the scratch: none = it may be forgotten */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Which function of a module runs: noted around each call, for who looks at one that does not return (glance.h).
+ * Which function of a module runs: noted around each call, for who looks at one that does not
+ * return (glance.h).
  */
 #ifndef MILLRACE_CORE_MODULE_CALL_H
 #define MILLRACE_CORE_MODULE_CALL_H

@@ -75,7 +75,10 @@ adopt_peer(struct engine *e, struct snapshot *s, const struct upstream *u, const
 	r->states[p->index].current = count->turn;
 }
 
-/* Each goes on where it was: who is asked little would else ask the first ones only, reload for reload. */
+/*
+ * Each goes on where it was: who is asked little would else ask the first ones only, reload for
+ * reload.
+ */
 static void
 keep_turns(struct engine *e)
 {
@@ -268,8 +271,8 @@ upstream_peer_name(const char *name, const void *region, const struct peer_share
 }
 
 /*
- * The homes are nearly a sequence: most stand where they are looked for first. Others have left holes: all
- * places it may have are looked at.
+ * The homes are nearly a sequence: most stand where they are looked for first. Others have left
+ * holes: all places it may have are looked at.
  */
 struct peer_count *
 upstream_count(struct peer_count *table, struct peer_name whose, bool make)

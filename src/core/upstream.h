@@ -112,8 +112,8 @@ struct upstream_run {
 void upstream_adopt(struct engine *e, struct snapshot *s);
 void upstream_disown(struct engine *e, struct snapshot *s);
 /*
- * Gives back what was kept of peers that no living snapshot names any more, but for those to which something
- * still runs. At the end of a pass.
+ * Gives back what was kept of peers that no living snapshot names any more, but for those to which
+ * something still runs. At the end of a pass.
  */
 void upstream_forget_gone(struct engine *e);
 /* At the end: no connection is open. */
@@ -162,8 +162,8 @@ void upstream_failed(
     struct engine *e, const struct snapshot *s, const struct upstream *u, const struct peer *p);
 
 /*
- * Counts stand in `table`, of PEER_COUNTS: whose they are is told by the name of the peer's shared object,
- * where to look for them by the place of that.
+ * Counts stand in `table`, of PEER_COUNTS: whose they are is told by the name of the peer's shared
+ * object, where to look for them by the place of that.
  */
 struct peer_name {
 	uint64_t key;
