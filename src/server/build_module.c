@@ -437,6 +437,8 @@ load_one(struct build *b, const struct statement *s)
 	}
 	if (!is_first_of_its_code(b, one))
 		return;
+	if (b->in->parts != NULL)
+		compare_add_file(b->in->parts, COMPARE_MODULE, s->values[1].raw, file->text);
 	*ARENA_PUSH(&b->work, b->modules, b->module_count, b->module_room) = one;
 	one->loaded =
 	    make_directives(b, one) && add_protocols(b, one) && add_handlers(b, one);

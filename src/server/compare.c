@@ -91,6 +91,18 @@ compare_add(struct compare_list *list, struct arena *a, const struct compare_par
 	*ARENA_PUSH(a, list->parts, list->count, list->room) = *part;
 }
 
+void
+compare_add_file(
+    struct compare_list *list, enum compare_kind kind, struct slice name, struct slice text)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct compare_part *p = &list->parts[i];
+
+		if (p->kind == kind && slice_equal(p->name, name))
+			p->fingerprint = add_slice(p->fingerprint, text);
+	}
+}
+
 static void
 add_part(struct compare_list *list, struct arena *a, enum compare_kind kind, struct slice name,
     struct slice of, const struct statement *s, const char *except)

@@ -31,6 +31,9 @@ struct compare_list {
 /* All but the listeners, which the tree says in many ways. Names lie in the tree, or in the arena. */
 void compare_read(struct compare_list *list, struct arena *a, const struct block *tree);
 void compare_add(struct compare_list *list, struct arena *a, const struct compare_part *part);
+/* What the file of a part holds is part of it, too. */
+void compare_add_file(
+    struct compare_list *list, enum compare_kind kind, struct slice name, struct slice text);
 /*
  * A line for each that was added, removed or changed, and one for many of a kind; one that says so
  * where nothing was.

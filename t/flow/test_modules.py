@@ -250,7 +250,9 @@ class Loaded(flow.Case):
 
         def reload(more=""):
             s.write("server.conf", "pid \"server.pid\"; workers 2;\n" + text % more)
-            self.assertEqual(flow.run("-c", s.path, "-p", s.directory, "-s", "reload")[0], 0, s.said())
+            status, out, _ = flow.run("-c", s.path, "-p", s.directory, "-s", "reload")
+            self.assertEqual(status, 0, s.said())
+            return out
 
         def ask(c, said):
             c.send(said)
@@ -259,10 +261,10 @@ class Loaded(flow.Case):
         workers = s.workers()
         with s.client() as old:
             ask(old, b"a+")
-            reload("access_log off;")
+            self.assertNotIn("module", reload("access_log off;"))
             ask(old, b"a+")
             self.compile(directory, "cut", self.CUT % "-")
-            reload()
+            self.assertIn("changed module %s/cut.so\n" % directory, reload())
             self.assertTrue(old.ends())
         with s.client() as new:
             ask(new, b"a+b-")
