@@ -76,8 +76,8 @@ begin_serving(struct master *m)
 		if (m->slots[i]->state != SLOT_READY)
 			return;
 	m->phase = PHASE_SERVING;
-	log_line(
-	    LOG_NOTICE, "serving: %zu workers, %zu listeners", m->slot_count, m->bindings.count);
+	log_line(LOG_NOTICE, "serving: %zu worker%s, %zu listener%s", m->slot_count,
+	    m->slot_count == 1 ? "" : "s", m->bindings.count, m->bindings.count == 1 ? "" : "s");
 	watch_follow(m, true);
 	upgrade_serves(m);
 	notify_say("READY=1\nSTATUS=serving");
