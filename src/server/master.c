@@ -224,7 +224,8 @@ bind_listeners(struct master *m)
 		if (!binding_agrees(&m->bindings, l))
 			good = process_refuse(
 			    "the configuration's listeners are not numbered as they should be");
-		else if (binding_find(&m->bindings, l->transport, &l->addr) == NULL && !binding_open(&m->bindings, l, text))
+		else if (binding_find(&m->bindings, l->transport, &l->addr) == NULL &&
+		    !binding_open(&m->bindings, l, text))
 			good = process_refuse("cannot listen on %s: %s", text.at, strerror(errno));
 	}
 	return good;

@@ -139,7 +139,8 @@ bind_one(struct master *m, const struct bundle *b, const struct bundle_listener 
 
 	if (!binding_agrees(&m->bindings, l))
 		dprintf(m->reload.said, "the listeners are not numbered as they should be\n");
-	else if (binding_find(&m->bindings, l->transport, &l->addr) == NULL && !binding_open(&m->bindings, l, text))
+	else if (binding_find(&m->bindings, l->transport, &l->addr) == NULL &&
+	    !binding_open(&m->bindings, l, text))
 		dprintf(m->reload.said, "cannot listen on %s: %s\n", text.at, strerror(errno));
 	else
 		return true;

@@ -22,6 +22,8 @@ struct object {
 	struct shared_span named;
 };
 
+_Static_assert(offsetof(struct object, place) == 0, "to others the table is one of places");
+
 /* Takes the descriptor. */
 static bool
 map_region(struct shared *s, int fd, size_t size)
